@@ -1,0 +1,461 @@
+#include "daemon.h"
+
+#include "admin/admin.h"
+#include "app/daemonize.h"
+#include "app/generation.h"
+#include "app/privileges.h"
+#include "app/recorder.h"
+#include "app/sd_notify.h"
+#include "app/version.h"
+#include "app/worker.h"
+#include "base/clock.h"
+#include "config/configuration.h"
+#include "plugin/registry.h"
+#include "store/store.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+namespace portolan {
+
+namespace {
+
+// A stream that has been quiet for this long is between two messages, and a drain may end it.
+constexpr Duration kQuiet = std::chrono::seconds(1);
+// After the sessions were cut at the drain's deadline.
+constexpr Duration kLastMoment = std::chrono::seconds(1);
+
+using Sentences = std::vector<std::string>;
+
+std::string raise_descriptor_limit(std::uint32_t wanted) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = wanted ? std::min<rlim_t>(wanted, limit.rlim_max) : limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return fmt::format("cannot set the descriptor limit: {}", std::strerror(errno));
+  if (wanted > limit.rlim_cur)
+    return fmt::format("max_descriptors is {} but the system allows {}: that is what is used (see `ulimit -Hn`)", wanted,
+                       limit.rlim_cur);
+  return {};
+}
+
+// What a reload cannot change, because it was fixed when the process started.
+Sentences fixed_at_start(const Configuration& before, const Configuration& after) {
+  Sentences changed;
+  const auto check = [&](bool same, std::string_view key) {
+    if (!same) changed.push_back(fmt::format("{} cannot change while the daemon runs: restart it", key));
+  };
+  check(before.workers == after.workers, "workers");
+  check(before.state_dir == after.state_dir, "state_dir");
+  check(before.user == after.user && before.group == after.group, "user and group");
+  check(before.store.enabled == after.store.enabled && before.store.path == after.store.path, "store.path");
+  check(before.admin_socket == after.admin_socket && before.admin_http == after.admin_http, "admin");
+  return changed;
+}
+
+class Daemon final : public AdminHost {
+ public:
+  explicit Daemon(const RunOptions& options) : options_(options) {}
+  int run();
+
+  DaemonStatus status() override;
+  NotReady not_ready() override;
+  const StatsRegistry& statistics() override { return *registry_; }
+  void sessions(const std::string& service, std::size_t limit,
+                std::function<void(std::vector<SessionStatus>)> done) override;
+  void reload(std::function<void(std::string error)> done) override;
+  void stop() override;
+  void flush(std::function<void(std::string error)> done) override;
+
+ private:
+  Sentences start();
+  Sentences bind_admin_listeners();
+  void adopt_inherited_sockets();
+  void prepare_workers(std::shared_ptr<Generation> next, std::function<void(std::vector<ServiceFailure>)> done);
+  void commit_workers(std::shared_ptr<Generation> next, std::function<void()> done);
+  void discard_workers(std::function<void()> done);
+  void finish_reload(std::string error);
+  void announce();
+  void cut_sessions();
+  void finish();
+  // Calls `each` for every worker and `done` on the main thread when all have answered.
+  template <typename Each>
+  void ask_workers(Each each, std::function<void()> done);
+
+  const RunOptions options_;
+  Loop loop_;
+  std::shared_ptr<Mailbox> mailbox_ = std::make_shared<Mailbox>(loop_);
+  Registry plugins_;
+  std::shared_ptr<StatsRegistry> registry_ = std::make_shared<StatsRegistry>();
+  Assembler assembler_{registry_};
+  std::shared_ptr<Generation> current_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<StoreRecorder> recorder_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<BoundListener> admin_socket_;
+  std::unique_ptr<BoundListener> admin_http_;
+  std::unique_ptr<AdminServer> admin_;
+  std::unique_ptr<LoopTimer> housekeeping_;
+  std::unique_ptr<LoopTimer> watchdog_;
+  std::unique_ptr<LoopTimer> deadline_;
+  std::vector<std::unique_ptr<LoopSignal>> signals_;
+  std::vector<std::function<void(std::string)>> reload_waiters_;
+  Daemonizer daemonizer_;
+  std::atomic<std::uint64_t> accept_pauses_{0};
+  std::int64_t started_ms_ = 0;
+  std::int64_t loaded_ms_ = 0;
+  bool ready_ = false;
+  bool reloading_ = false;
+  bool stopping_ = false;
+  bool cut_ = false;
+};
+
+template <typename Each>
+void Daemon::ask_workers(Each each, std::function<void()> done) {
+  auto left = std::make_shared<std::size_t>(workers_.size());
+  auto answered = [this, left, done = std::move(done)] {
+    mailbox_->post([left, done] {
+      if (--*left == 0) done();
+    });
+  };
+  for (auto& worker : workers_) each(*worker, answered);
+}
+
+// ---- Start ---------------------------------------------------------------------------------------------------
+
+int Daemon::run() {
+  log::set_format(options_.log_format);
+  const Sentences problems = start();
+  if (!problems.empty()) {
+    for (const auto& problem : problems) fmt::print(stderr, "portolan: {}\n", problem);
+    daemonizer_.failed();
+    return 1;
+  }
+  loop_.run();
+  workers_.clear();
+  current_.reset();
+  admin_.reset();
+  if (store_) {
+    recorder_->event("stopped", "", "");
+    store_->stop();
+  }
+  log::info("stopped");
+  log::flush_repeats();
+  return 0;
+}
+
+Sentences Daemon::start() {
+  started_ms_ = unix_ms();
+  signal(SIGPIPE, SIG_IGN);
+  auto loaded = load_configuration(options_.config_file, plugins_, options_.state_dir);
+  if (!loaded) {
+    std::string text = format_problems(options_.config_file, loaded.error());
+    while (text.ends_with('\n')) text.pop_back();
+    return {"the configuration is not right, nothing was started:\n" + text};
+  }
+  Configuration configuration = std::move(*loaded);
+  log::set_level(options_.log_level.value_or(configuration.log_level));
+  if (std::string remark = raise_descriptor_limit(configuration.max_descriptors); !remark.empty())
+    log::warning("{}", remark);
+
+  adopt_inherited_sockets();
+  auto assembled = assembler_.assemble(std::move(configuration), nullptr);
+  Sentences errors;
+  if (assembled)
+    current_ = std::move(*assembled);
+  else
+    errors = assembled.error();
+  if (!errors.empty()) return errors;
+  const Configuration& settings = current_->configuration;
+  if (errors = bind_admin_listeners(); !errors.empty()) return errors;
+  if (std::string error = drop_privileges(settings.user, settings.group); !error.empty()) return {error};
+  if (settings.store.enabled) {
+    auto store = Store::open(settings.store);
+    if (!store) return {store.error()};
+    store_ = std::move(*store);
+  }
+  recorder_ = std::make_unique<StoreRecorder>(store_.get(), settings.workers);
+  if (store_) store_->start(registry_);
+
+  for (int number : {SIGTERM, SIGINT}) signals_.push_back(std::make_unique<LoopSignal>(loop_, number, [this] { stop(); }));
+  signals_.push_back(std::make_unique<LoopSignal>(loop_, SIGHUP, [this] {
+    reload([](const std::string&) {});
+  }));
+  admin_ = std::make_unique<AdminServer>(loop_, *this, admin_socket_->descriptor(0),
+                                         admin_http_ ? admin_http_->descriptor(0) : -1);
+  housekeeping_ = std::make_unique<LoopTimer>(loop_, [] { log::flush_repeats(); });
+  housekeeping_->start(std::chrono::seconds(10), true);
+  if (const Duration interval = watchdog_interval(); interval > Duration::zero()) {
+    watchdog_ = std::make_unique<LoopTimer>(loop_, [] { sd_notify("WATCHDOG=1"); });
+    watchdog_->start(interval / 2, true);
+  }
+
+  for (unsigned i = 0; i < settings.workers; ++i) {
+    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), accept_pauses_));
+    workers_.back()->start();
+  }
+  prepare_workers(current_, [this](std::vector<ServiceFailure> failures) {
+    for (const auto& failure : failures) {
+      if (failure.service == SIZE_MAX) {
+        log::error("{}", failure.error);
+        continue;
+      }
+      const std::string& name = current_->configuration.services[failure.service].name;
+      log::print(LogLevel::error, {name}, "does not serve: {}; the others do", failure.error);
+      recorder_->event("service_failed", name, failure.error);
+      current_->give_up(failure.service, failure.error);
+    }
+    commit_workers(current_, [this] { announce(); });
+  });
+  return {};
+}
+
+void Daemon::adopt_inherited_sockets() {
+  std::vector<AdoptableSocket> sockets;
+  for (const InheritedSocket& inherited : inherited_sockets()) {
+    UniqueFd descriptor(inherited.descriptor);
+    auto endpoint = endpoint_of(descriptor.get());
+    if (endpoint)
+      sockets.push_back({std::move(descriptor), std::move(*endpoint)});
+    else
+      log::warning("a socket from systemd is not used: {}", endpoint.error());
+  }
+  assembler_.offer(std::move(sockets));
+}
+
+Sentences Daemon::bind_admin_listeners() {
+  const Configuration& settings = current_->configuration;
+  Sentences errors;
+  const Endpoint local{.transport = Transport::unix_stream, .address = {}, .path = settings.admin_socket};
+  if (auto bound = bind_admin(local, settings.admin_mode)) {
+    admin_socket_ = std::move(*bound);
+    if (std::string error = give_to_user(settings.admin_socket, settings.user, settings.group); !error.empty())
+      errors.push_back(error);
+  } else {
+    errors.push_back("admin: " + bound.error());
+  }
+  if (settings.admin_http) {
+    if (auto bound = bind_admin(*settings.admin_http, 0))
+      admin_http_ = std::move(*bound);
+    else
+      errors.push_back("admin: " + bound.error());
+  }
+  return errors;
+}
+
+void Daemon::announce() {
+  if (ready_) return;
+  ready_ = true;
+  loaded_ms_ = unix_ms();
+  Assembler::apply_socket_options(*current_);
+  for (const auto& binding : current_->bindings) {
+    Endpoint shown = binding.listener->actual();
+    shown.transport = binding.transport;
+    fmt::print("listening {} {}\n", current_->configuration.services[binding.service].name, shown.to_string());
+  }
+  if (admin_http_) fmt::print("listening admin http://{}\n", admin_http_->actual().address.to_string());
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  recorder_->event("started", "", fmt::format("version {}", kPortolanVersion));
+  log::info("ready: {} services, {} listeners, {} worker{}", current_->configuration.services.size(),
+            current_->bindings.size(), workers_.size(), workers_.size() == 1 ? "" : "s");
+  sd_notify("READY=1");
+  daemonizer_.ready(options_.pid_file);
+}
+
+void Daemon::prepare_workers(std::shared_ptr<Generation> next, std::function<void(std::vector<ServiceFailure>)> done) {
+  auto failures = std::make_shared<std::vector<ServiceFailure>>();
+  ask_workers(
+      [&](Worker& worker, std::function<void()> answered) {
+        worker.prepare(next, [mailbox = mailbox_, failures, answered](std::vector<ServiceFailure> some) {
+          mailbox->post([failures, some] { failures->insert(failures->end(), some.begin(), some.end()); });
+          answered();
+        });
+      },
+      [failures, done = std::move(done)] {
+        // Every worker says the same of a service: once is enough.
+        std::vector<ServiceFailure> unique;
+        for (auto& failure : *failures)
+          if (std::ranges::none_of(unique, [&](const auto& seen) { return seen.service == failure.service; }))
+            unique.push_back(failure);
+        done(unique);
+      });
+}
+
+void Daemon::commit_workers(std::shared_ptr<Generation> next, std::function<void()> done) {
+  current_ = std::move(next);
+  ask_workers([](Worker& worker, std::function<void()> answered) { worker.commit(std::move(answered)); },
+              std::move(done));
+}
+
+void Daemon::discard_workers(std::function<void()> done) {
+  ask_workers([](Worker& worker, std::function<void()> answered) { worker.discard(std::move(answered)); },
+              std::move(done));
+}
+
+// ---- Reload --------------------------------------------------------------------------------------------------
+
+void Daemon::reload(std::function<void(std::string error)> done) {
+  if (stopping_) return done("the daemon is stopping");
+  if (reloading_ || !ready_) return done("a reload is under way already");
+  reloading_ = true;
+  reload_waiters_.push_back(std::move(done));
+  sd_notify_reloading();
+  auto loaded = load_configuration(options_.config_file, plugins_, options_.state_dir);
+  if (!loaded) return finish_reload(format_problems(options_.config_file, loaded.error()));
+  if (const Sentences fixed = fixed_at_start(current_->configuration, *loaded); !fixed.empty())
+    return finish_reload(fmt::format("{}", fmt::join(fixed, "\n")));
+  auto assembled = assembler_.assemble(std::move(*loaded), current_.get());
+  if (!assembled) return finish_reload(fmt::format("{}", fmt::join(assembled.error(), "\n")));
+  std::shared_ptr<Generation> next = std::move(*assembled);
+  prepare_workers(next, [this, next](const std::vector<ServiceFailure>& failures) {
+    if (failures.empty()) {
+      Assembler::apply_socket_options(*next);
+      commit_workers(next, [this] {
+        const Configuration& settings = current_->configuration;
+        log::set_level(options_.log_level.value_or(settings.log_level));
+        if (store_) store_->reconfigure(settings.store);
+        loaded_ms_ = unix_ms();
+        finish_reload("");
+      });
+      return;
+    }
+    Sentences errors;
+    for (const auto& failure : failures)
+      errors.push_back(failure.service == SIZE_MAX
+                           ? failure.error
+                           : fmt::format("service \"{}\" does not start: {}",
+                                         next->configuration.services[failure.service].name, failure.error));
+    discard_workers([this, errors] { finish_reload(fmt::format("{}", fmt::join(errors, "\n"))); });
+  });
+}
+
+void Daemon::finish_reload(std::string error) {
+  reloading_ = false;
+  while (error.ends_with('\n')) error.pop_back();
+  if (error.empty()) {
+    log::info("reloaded {}: generation {} serves", options_.config_file, current_->number);
+    recorder_->event("reload", "", options_.config_file);
+  } else {
+    log::error("the reload changed nothing, generation {} serves on: {}", current_->number, error);
+    recorder_->event("reload_failed", "", error);
+  }
+  sd_notify("READY=1");
+  for (auto& waiter : std::exchange(reload_waiters_, {})) waiter(error);
+}
+
+// ---- Stop ----------------------------------------------------------------------------------------------------
+
+void Daemon::stop() {
+  if (stopping_) return cut_sessions();
+  stopping_ = true;
+  const Duration deadline = current_->configuration.drain_timeout;
+  log::info("stopping: sessions have {} s to end", to_ms(deadline) / 1000);
+  sd_notify("STOPPING=1");
+  ask_workers([](Worker& worker, std::function<void()> answered) { worker.drain(kQuiet, std::move(answered)); },
+              [this] { finish(); });
+  deadline_ = std::make_unique<LoopTimer>(loop_, [this] { cut_sessions(); });
+  deadline_->start(deadline);
+}
+
+void Daemon::cut_sessions() {
+  if (cut_) return finish();
+  cut_ = true;
+  log::warning("sessions that are still open are closed now");
+  for (auto& worker : workers_) worker->abort_sessions();
+  deadline_->start(kLastMoment);
+}
+
+void Daemon::finish() { loop_.stop(); }
+
+// ---- What the admin API asks ---------------------------------------------------------------------------------
+
+DaemonStatus Daemon::status() {
+  DaemonStatus status;
+  status.version = kPortolanVersion;
+  status.config_file = options_.config_file;
+  status.pid = getpid();
+  status.workers = static_cast<unsigned>(workers_.size());
+  status.generation = current_->number;
+  status.started_ms = started_ms_;
+  status.loaded_ms = loaded_ms_;
+  status.draining = stopping_;
+  status.accept_pauses = accept_pauses_.load(std::memory_order_relaxed);
+  if (store_) {
+    status.store_path = store_->path();
+    status.store = store_->health();
+  }
+  const auto& services = current_->configuration.services;
+  for (std::size_t i = 0; i < services.size(); ++i) {
+    ServiceStatus service{.name = services[i].name,
+                          .plugin = std::string(services[i].plugin->name),
+                          .listeners = {},
+                          .error = current_->errors[i],
+                          .open = current_->shared[i]->open.load(std::memory_order_relaxed)};
+    for (const auto& binding : current_->bindings) {
+      if (binding.service != i) continue;
+      Endpoint shown = binding.listener->actual();
+      shown.transport = binding.transport;
+      service.listeners.push_back(shown.to_string());
+    }
+    status.services.push_back(std::move(service));
+  }
+  return status;
+}
+
+NotReady Daemon::not_ready() {
+  NotReady reasons;
+  if (!ready_) reasons.emplace_back("starting");
+  if (stopping_) reasons.emplace_back("draining: the daemon is stopping");
+  for (std::size_t i = 0; i < current_->errors.size(); ++i)
+    if (!current_->errors[i].empty())
+      reasons.push_back(fmt::format("service \"{}\" does not serve: {}", current_->configuration.services[i].name,
+                                    current_->errors[i]));
+  if (store_) {
+    const auto health = store_->health();
+    if (!health.ok) reasons.push_back("the store cannot be written: " + health.error);
+  }
+  return reasons;
+}
+
+void Daemon::sessions(const std::string& service, std::size_t limit,
+                      std::function<void(std::vector<SessionStatus>)> done) {
+  auto all = std::make_shared<std::vector<SessionStatus>>();
+  ask_workers(
+      [&](Worker& worker, std::function<void()> answered) {
+        worker.list_sessions(service, limit, [mailbox = mailbox_, all, answered](std::vector<SessionStatus> some) {
+          mailbox->post([all, some = std::move(some)] { all->insert(all->end(), some.begin(), some.end()); });
+          answered();
+        });
+      },
+      [all, limit, done = std::move(done)] {
+        if (all->size() > limit) all->resize(limit);
+        done(std::move(*all));
+      });
+}
+
+void Daemon::flush(std::function<void(std::string error)> done) {
+  if (!store_) return done("the configuration has no store");
+  // The store answers on its own thread.
+  store_->flush([mailbox = mailbox_, done = std::move(done)](const std::string& error) {
+    mailbox->post([done, error] { done(error); });
+  });
+}
+
+}  // namespace
+
+int run_daemon(const RunOptions& options) {
+  Daemonizer daemonizer;
+  Daemon daemon(options);
+  return daemon.run();
+}
+
+}  // namespace portolan

@@ -1,0 +1,28 @@
+#include "recorder.h"
+
+#include "base/clock.h"
+#include "base/net_error.h"
+
+namespace portolan {
+
+void StoreRecorder::refusal(unsigned worker, const std::string& service, const Address& client,
+                            Refusal reason) noexcept {
+  if (!store_) return;
+  const std::int64_t now = unix_ms();
+  Window& window = windows_[worker];
+  if (window.second != now / 1000) window = {.second = now / 1000};
+  if (++window.count > kRefusalsPerSecond) return;
+  store_->add(EventRecord{.time_ms = now,
+                          .kind = "refused",
+                          .service = service,
+                          .client = client.empty() ? "unix" : client.host(),
+                          .detail = std::string(to_string(reason))});
+}
+
+void StoreRecorder::event(std::string kind, std::string service, std::string detail) noexcept {
+  if (!store_) return;
+  store_->add(EventRecord{
+      .time_ms = unix_ms(), .kind = std::move(kind), .service = std::move(service), .detail = std::move(detail)});
+}
+
+}  // namespace portolan

@@ -1,0 +1,201 @@
+#include "worker.h"
+
+#include "admin/admin.h"
+#include "base/log.h"
+
+#include <pthread.h>
+
+#include <csignal>
+#include <cstdint>
+
+namespace portolan {
+
+Worker::Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& accept_pauses)
+    : index_(index), recorder_(recorder), accept_pauses_(accept_pauses), mailbox_(loop_), io_(loop_, index) {}
+
+Worker::~Worker() {
+  stop_and_join();
+  ends_.clear();
+  prepared_.reset();
+  current_.reset();
+  retired_.clear();
+}
+
+void Worker::start() {
+  thread_ = std::thread([this] {
+    // Signals are the main thread's business.
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    const std::string name = "worker " + std::to_string(index_);
+    pthread_setname_np(pthread_self(), name.c_str());
+    loop_.run();
+  });
+}
+
+void Worker::stop_and_join() {
+  if (!thread_.joinable()) return;
+  mailbox_.post([this] { loop_.stop(); });
+  thread_.join();
+}
+
+bool Worker::runs_here(const ServiceConfiguration& service) const noexcept {
+  return index_ == 0 || service.plugin->placement == Placement::every_worker;
+}
+
+void Worker::prepare(std::shared_ptr<const Generation> generation,
+                     std::function<void(std::vector<ServiceFailure>)> done) {
+  mailbox_.post([this, generation = std::move(generation), done = std::move(done)] { done(build(generation)); });
+}
+
+std::vector<ServiceFailure> Worker::build(std::shared_ptr<const Generation> generation) {
+  std::vector<ServiceFailure> failures;
+  auto made = std::make_unique<WorkerGeneration>();
+  made->generation = generation;
+  const Configuration& configuration = generation->configuration;
+  made->instances.resize(configuration.services.size());
+  auto script = Script::load(configuration);
+  if (!script) {
+    failures.push_back({SIZE_MAX, script.error()});
+    return failures;
+  }
+  made->script = std::move(*script);
+  for (std::size_t i = 0; i < configuration.services.size(); ++i) {
+    if (!runs_here(configuration.services[i])) continue;
+    auto instance = Instance::make(io_, {.configuration = configuration.services[i],
+                                         .statistics = configuration.stats,
+                                         .shared = generation->shared[i],
+                                         .tls = generation->tls[i],
+                                         .script = made->script.get(),
+                                         .recorder = recorder_});
+    if (instance)
+      made->instances[i] = std::move(*instance);
+    else
+      failures.push_back({i, instance.error()});
+  }
+  prepared_ = std::move(made);
+  return failures;
+}
+
+void Worker::discard(std::function<void()> done) {
+  mailbox_.post([this, done = std::move(done)] {
+    prepared_.reset();
+    done();
+  });
+}
+
+void Worker::commit(std::function<void()> done) {
+  mailbox_.post([this, done = std::move(done)] {
+    switch_over();
+    done();
+  });
+}
+
+void Worker::switch_over() {
+  auto old = std::move(current_);
+  current_ = std::move(prepared_);
+  live_.fetch_add(1, std::memory_order_relaxed);
+  const Generation& generation = *current_->generation;
+  std::map<BoundListener*, Ends> before = std::move(ends_);
+  ends_.clear();
+  for (const auto& binding : generation.bindings) {
+    Instance* instance = current_->instances[binding.service].get();
+    if (!instance) continue;
+    Ends ends;
+    if (auto node = before.extract(binding.listener.get())) {
+      ends = std::move(node.mapped());
+    } else {
+      const int descriptor = binding.listener->descriptor(index_);
+      ends.listener = binding.listener;
+      if (binding.transport == Transport::udp) {
+        const bool wildcard = binding.listener->actual().address.scope() == AddressScope::unspecified;
+        ends.port = std::make_unique<DatagramPort>(loop_, descriptor, wildcard);
+      } else {
+        ends.acceptor = std::make_unique<Acceptor>(loop_, descriptor, binding.transport, accept_pauses_);
+      }
+    }
+    if (ends.acceptor) ends.acceptor->serve(instance, binding.transport);
+    if (ends.port) ends.port->serve(instance);
+    ends_.emplace(binding.listener.get(), std::move(ends));
+  }
+  // What the new configuration no longer listens on: its waiting connections are served before it closes.
+  for (auto& [listener, ends] : before)
+    if (ends.acceptor) ends.acceptor->empty_queue();
+  before.clear();
+  if (old) retire(std::move(old));
+}
+
+void Worker::retire(std::unique_ptr<WorkerGeneration> old) {
+  WorkerGeneration* raw = old.get();
+  retired_.push_back(std::move(old));
+  raw->busy = 1;
+  for (auto& instance : raw->instances) {
+    if (!instance) continue;
+    ++raw->busy;
+    // A datagram has no session to wait for: its peer goes on with the new generation.
+    instance->datagram_sessions.end_all();
+    instance->when_idle([this, raw] { instance_idle(raw); });
+  }
+  instance_idle(raw);
+}
+
+void Worker::instance_idle(WorkerGeneration* generation) {
+  if (--generation->busy != 0) return;
+  io_.retire_later([this, generation] {
+    std::erase_if(retired_, [generation](const auto& one) { return one.get() == generation; });
+    live_.fetch_sub(1, std::memory_order_relaxed);
+    if (draining_ && retired_.empty() && drained_) std::exchange(drained_, nullptr)();
+  });
+}
+
+void Worker::drain(Duration quiet, std::function<void()> done) {
+  mailbox_.post([this, quiet, done = std::move(done)]() mutable {
+    draining_ = true;
+    drained_ = std::move(done);
+    for (auto& [listener, ends] : ends_) {
+      if (ends.acceptor) ends.acceptor->empty_queue();
+      if (ends.acceptor) ends.acceptor->serve(nullptr, Transport::tcp);
+      if (ends.port) ends.port->serve(nullptr);
+    }
+    ends_.clear();
+    for (auto& old : retired_)
+      for (auto& instance : old->instances)
+        if (instance) instance->drain(quiet);
+    if (current_) {
+      for (auto& instance : current_->instances)
+        if (instance) instance->drain(quiet);
+      retire(std::move(current_));
+    } else if (retired_.empty() && drained_) {
+      std::exchange(drained_, nullptr)();
+    }
+  });
+}
+
+void Worker::abort_sessions() {
+  mailbox_.post([this] {
+    io_.tick();
+    for (auto& old : retired_)
+      for (auto& instance : old->instances)
+        if (instance) instance->abort_all();
+    if (current_)
+      for (auto& instance : current_->instances)
+        if (instance) instance->abort_all();
+  });
+}
+
+void Worker::list_sessions(std::string service, std::size_t limit,
+                           std::function<void(std::vector<SessionStatus>)> done) {
+  mailbox_.post([this, service = std::move(service), limit, done = std::move(done)] {
+    std::vector<SessionStatus> list;
+    const auto collect = [&](WorkerGeneration& generation) {
+      for (auto& instance : generation.instances)
+        if (instance && (service.empty() || instance->configuration.name == service))
+          instance->list_sessions(limit, list);
+    };
+    if (current_) collect(*current_);
+    for (auto& old : retired_) collect(*old);
+    done(std::move(list));
+  });
+}
+
+}  // namespace portolan

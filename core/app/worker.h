@@ -1,0 +1,89 @@
+// A worker: a thread with its own loop, its listeners' ends, and the instances of the generation that serves now,
+// beside those of earlier generations that still have sessions.
+//
+// Made, started, asked and joined by the main thread; everything else happens on the worker's thread. Requests go
+// through the mailbox and answer by callback on the worker's thread (the caller posts on to its own).
+#pragma once
+
+#include "app/generation.h"
+#include "event/loop.h"
+#include "net/acceptor.h"
+#include "net/datagram_port.h"
+#include "net/listener.h"
+#include "net/worker_io.h"
+#include "plugin/instance.h"
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace portolan {
+
+struct SessionStatus;
+
+// A worker's part of a generation.
+struct WorkerGeneration {
+  std::shared_ptr<const Generation> generation;
+  std::unique_ptr<Script> script;                     // outlives the instances below
+  std::vector<std::unique_ptr<Instance>> instances;   // by service; null where it runs elsewhere or failed
+  std::size_t busy = 0;                               // instances not yet idle, once retired
+};
+
+struct ServiceFailure {
+  std::size_t service;  // index; SIZE_MAX: the script, so all of them
+  std::string error;
+};
+
+class Worker {
+ public:
+  Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& accept_pauses);
+  ~Worker();
+  void start();
+  // Ends the loop, whatever is open, and waits for the thread.
+  void stop_and_join();
+
+  // Builds this worker's part beside the one that serves. Nothing is visible outside until commit.
+  void prepare(std::shared_ptr<const Generation> generation, std::function<void(std::vector<ServiceFailure>)> done);
+  // The prepared part serves, the former one keeps its sessions until they end.
+  void commit(std::function<void()> done);
+  void discard(std::function<void()> done);
+  // Stops accepting; `done` when the last session has ended.
+  void drain(Duration quiet, std::function<void()> done);
+  void abort_sessions();
+  void list_sessions(std::string service, std::size_t limit, std::function<void(std::vector<SessionStatus>)> done);
+  // Generations that still have sessions, the serving one included. Any thread.
+  std::size_t live_generations() const noexcept { return live_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Ends {
+    std::shared_ptr<BoundListener> listener;
+    std::unique_ptr<Acceptor> acceptor;
+    std::unique_ptr<DatagramPort> port;
+  };
+  std::vector<ServiceFailure> build(std::shared_ptr<const Generation> generation);
+  void switch_over();
+  void retire(std::unique_ptr<WorkerGeneration> old);
+  void instance_idle(WorkerGeneration* generation);
+  bool runs_here(const ServiceConfiguration& service) const noexcept;
+
+  const unsigned index_;
+  Recorder* const recorder_;
+  std::atomic<std::uint64_t>& accept_pauses_;
+  std::atomic<std::size_t> live_{0};
+  Loop loop_;
+  Mailbox mailbox_;
+  WorkerIo io_;
+  std::unique_ptr<WorkerGeneration> current_;
+  std::unique_ptr<WorkerGeneration> prepared_;
+  std::vector<std::unique_ptr<WorkerGeneration>> retired_;
+  std::map<BoundListener*, Ends> ends_;
+  std::function<void()> drained_;
+  bool draining_ = false;
+  std::thread thread_;
+};
+
+}  // namespace portolan

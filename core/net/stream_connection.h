@@ -1,0 +1,127 @@
+// A session on a stream transport: the socket, what waits in both directions, and the plugin's handler.
+//
+// Deletes itself when it has ended; its instance's queues know it until then. The data path is: read into the
+// worker's buffer, let the handler consume it, send its answers at once, and wait for EV_WRITE only after a short
+// write. Buffers exist only while bytes wait in them. One worker's thread.
+#pragma once
+
+#include "event/io_event.h"
+#include "net/address.h"
+#include "net/timeout_queue.h"
+#include "net/tls.h"
+#include "plugin/service.h"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace portolan {
+
+class Instance;
+struct ClientEntry;
+struct SessionStatus;
+
+class StreamConnection final : public Stream, public TimeoutNode {
+ public:
+  // Takes over the descriptor, which has passed the limits (`client` is given back at the end).
+  static void accept(Instance& instance, int descriptor, const Address& peer, Transport transport, ClientEntry* client);
+
+  // ---- Stream: what the plugin sees ----
+  bool admit(std::size_t bytes) noexcept override;
+  void write(std::span<const std::byte> data) noexcept override;
+  std::byte* reserve(std::size_t size) noexcept override;
+  void commit(std::size_t used) noexcept override;
+  void close() noexcept override;
+  void refuse(Refusal reason) noexcept override;
+  std::size_t unsent() const noexcept override { return output_ ? output_->size() - output_sent_ : 0; }
+  SessionInfo info() const noexcept override;
+
+  // ---- For the instance and the worker ----
+  void settle_marked() noexcept;
+  void clear_resume() noexcept { resume_at_ = Duration::zero(); }
+  void resume() noexcept;
+  // Its timeout struck, or the service drains.
+  void time_out(Refusal reason) noexcept;
+  void drain_if_quiet(Duration quiet) noexcept;
+  // Ends it now, whatever waits. The object is gone afterwards.
+  void abort(NetError why) noexcept;
+  SessionStatus status() const;
+
+ private:
+  enum class State : std::uint8_t {
+    handshake,  // TLS
+    open,
+    closing,    // no more input; ends when the output is sent
+    lingering,  // FIN sent; reads and drops until the peer's FIN, so that no reset overtakes the last answer
+  };
+  enum class Hold : std::uint8_t { none, output, rate, turn };
+  enum class Sent : std::uint8_t { all, some, failed };
+
+  StreamConnection(Instance& instance, int descriptor, const Address& peer, Transport transport, ClientEntry* client);
+  ~StreamConnection();
+
+  static void on_event(int descriptor, short events, void* self) noexcept;
+  void handle(short events) noexcept;
+  void advance_handshake() noexcept;
+  bool open_handler() noexcept;
+  // These answer false when the stream has been destroyed.
+  bool read_input() noexcept;
+  bool deliver(std::span<const std::byte> data, bool buffered) noexcept;
+  bool deliver_end() noexcept;
+  bool flush_pending() noexcept;
+  bool finish_callback() noexcept;
+
+  struct Got {
+    std::size_t bytes = 0;
+    bool end = false;
+    bool again = false;
+    bool failed = false;
+  };
+  Got receive(std::span<std::byte> into) noexcept;
+  Sent send_now(std::span<const std::byte> data, std::size_t& taken) noexcept;
+  bool flush_turn() noexcept;
+  void keep_output(std::span<const std::byte> rest);
+  void begin_turn() noexcept;
+  void linger() noexcept;
+  void drop_lingering_input() noexcept;
+  void update_events() noexcept;
+  void schedule_resume(Duration at) noexcept;
+  void destroy(NetError why) noexcept;
+  void record_end(NetError why) noexcept;
+
+  Instance& instance_;
+  StreamHandler* handler_ = nullptr;
+  IoEvent event_;
+  std::unique_ptr<TlsSession> tls_;
+  std::unique_ptr<std::vector<std::byte>> input_;   // received, not consumed
+  std::unique_ptr<std::vector<std::byte>> output_;  // written, not taken by the kernel
+  mutable std::unique_ptr<std::string> peer_text_;
+  ClientEntry* client_;
+  std::size_t output_sent_ = 0;  // bytes of *output_ that are gone already
+  std::uint64_t id_;
+  Duration started_;
+  Duration last_activity_;
+  Duration resume_at_{};  // zero: not scheduled
+  std::uint64_t bytes_in_ = 0;
+  std::uint64_t bytes_out_ = 0;
+  std::uint64_t messages_ = 0;
+  NetError failure_ = NetError::none;
+  Address peer_;
+  int descriptor_;
+  Transport transport_;
+  State state_;
+  Hold hold_ = Hold::none;
+  Refusal refusal_{};
+  bool refused_ : 1 = false;
+  bool in_turn_ : 1 = false;        // inside one of its own callbacks: output is gathered
+  bool marked_ : 1 = false;         // in the worker's list
+  bool close_asked_ : 1 = false;
+  bool peer_ended_ : 1 = false;     // FIN or close_notify has been read
+  bool end_delivered_ : 1 = false;
+  bool stays_open_ : 1 = false;     // the handler goes on writing after the peer's end
+  bool want_write_ : 1 = false;     // TLS asked for it
+  bool had_unsent_ : 1 = false;
+  bool had_message_ : 1 = false;
+};
+
+}  // namespace portolan

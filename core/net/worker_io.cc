@@ -1,0 +1,56 @@
+#include "worker_io.h"
+
+#include "stream_connection.h"
+
+namespace portolan {
+
+WorkerIo::WorkerIo(Loop& loop, unsigned worker)
+    : loop_(loop),
+      worker_(worker),
+      read_buffer_(new std::byte[kReadSize]),
+      resume_timer_(loop, [this] { run_resumes(); }),
+      retire_timer_(loop, [this] { run_retired(); }) {}
+
+void WorkerIo::run_retired() {
+  auto tasks = std::exchange(retired_, {});
+  for (auto& task : tasks) task();
+}
+
+void WorkerIo::settle() noexcept {
+  while (!marked_.empty()) {
+    StreamConnection* stream = marked_.back();
+    marked_.pop_back();
+    stream->settle_marked();
+  }
+}
+
+void WorkerIo::resume_at(Duration time, StreamConnection& stream) {
+  resumes_.emplace(time, &stream);
+  if (resumes_.begin()->second == &stream) arm();
+}
+
+void WorkerIo::arm() {
+  if (resumes_.empty()) return resume_timer_.stop();
+  resume_timer_.start(std::max(resumes_.begin()->first - Loop::now(), Duration::zero()));
+}
+
+void WorkerIo::run_resumes() {
+  const Duration now = tick();
+  // Only those due at the start: a stream that wants another turn at once comes after the sockets have had theirs.
+  std::vector<StreamConnection*> due;
+  while (!resumes_.empty() && resumes_.begin()->first <= now) {
+    due.push_back(resumes_.begin()->second);
+    due.back()->clear_resume();
+    resumes_.erase(resumes_.begin());
+  }
+  for (StreamConnection* stream : due) stream->resume();
+  settle();
+  arm();
+}
+
+void WorkerIo::retire_later(std::function<void()> task) {
+  retired_.push_back(std::move(task));
+  retire_timer_.start(Duration::zero());
+}
+
+}  // namespace portolan

@@ -1,0 +1,236 @@
+#include "instance.h"
+
+#include "admin/admin.h"
+#include "base/log.h"
+#include "net/stream_connection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace portolan {
+
+namespace {
+
+// A closing session's peer has this long to take what is left and to say goodbye.
+constexpr Duration kLinger = std::chrono::seconds(10);
+
+struct FirstProblem final : Problems {
+  std::string text;
+  void add(std::string_view key, std::string_view message) noexcept override {
+    if (!text.empty()) return;
+    text = key.empty() ? std::string(message) : fmt::format("{}: {}", key, message);
+  }
+};
+
+}  // namespace
+
+class Instance::InstanceTimer final : public Timer {
+ public:
+  InstanceTimer(Instance& instance, TimerHandler& handler)
+      : instance_(instance), timer_(instance.io.loop(), [this, &handler] {
+          // Kept apart from `this`: the handler may release the timer.
+          WorkerIo& io = instance_.io;
+          io.tick();
+          handler.on_timer();
+          io.settle();
+        }) {}
+  void start(Duration delay, bool repeat) noexcept override { timer_.start(delay, repeat); }
+  void stop() noexcept override { timer_.stop(); }
+  void release() noexcept override {
+    timer_.stop();
+    std::erase(instance_.timers_, this);
+    // It may be this timer's own callback that runs.
+    instance_.io.retire_later([this] { delete this; });
+  }
+
+ private:
+  Instance& instance_;
+  LoopTimer timer_;
+};
+
+std::expected<std::unique_ptr<Instance>, std::string> Instance::make(WorkerIo& io, Parts parts) {
+  std::unique_ptr<Instance> instance(new Instance(io, std::move(parts)));
+  FirstProblem problem;
+  const ServiceConfiguration& configuration = instance->configuration;
+  io.tick();
+  instance->service.reset(configuration.plugin->make(*instance, *configuration.options, problem));
+  if (!instance->service)
+    return std::unexpected(problem.text.empty() ? "the plugin did not say why it cannot start" : problem.text);
+  instance->input_limit = std::max<std::size_t>(instance->service->input_limit(), 1);
+  return instance;
+}
+
+Instance::Instance(WorkerIo& worker_io, Parts parts)
+    : io(worker_io),
+      configuration(parts.configuration),
+      limits(parts.configuration.limits),
+      statistics(parts.statistics),
+      shared(std::move(parts.shared)),
+      tls(std::move(parts.tls)),
+      stats(shared->stats->worker(worker_io.worker())),
+      recorder(parts.recorder),
+      message_rate(limits.message_rate),
+      byte_rate(limits.byte_rate),
+      accept_rate(limits.accept_rate),
+      script_(parts.script),
+      counts_clients_(limits.max_sessions_per_client || message_rate.limited() || byte_rate.limited()),
+      timeout_timer_(worker_io.loop(), [this] { run_timeouts(); }) {
+  awaiting.set_timeout(limits.first_message_timeout);
+  active.set_timeout(limits.idle_timeout);
+  peers.set_timeout(limits.idle_timeout);
+  lingering.set_timeout(kLinger);
+}
+
+Instance::~Instance() {
+  abort_all();
+  service.reset();
+  for (InstanceTimer* timer : timers_) delete timer;
+}
+
+// ---- Context -------------------------------------------------------------------------------------------------
+
+void Instance::count(std::size_t counter, std::uint64_t by) noexcept {
+  if (counter < stats.plugin.size()) stats.plugin[counter].add(by);
+}
+
+void Instance::log(LogLevel level, std::string_view message) noexcept {
+  if (log::enabled(level)) log::write(level, {configuration.name}, message);
+}
+
+Hook* Instance::hook(std::string_view name) noexcept {
+  return script_ ? script_->hook(configuration, name, stats) : nullptr;
+}
+
+TimerHandle Instance::timer(TimerHandler& handler) noexcept {
+  timers_.push_back(new InstanceTimer(*this, handler));
+  return TimerHandle(timers_.back());
+}
+
+// ---- Sessions ------------------------------------------------------------------------------------------------
+
+Instance::Admission Instance::admit_session(const Address& peer) noexcept {
+  const Duration now = io.now();
+  if (draining) {
+    refuse(Refusal::draining, peer);
+    return {};
+  }
+  if (limits.max_sessions && shared->open.load(std::memory_order_relaxed) >= limits.max_sessions) {
+    refuse(Refusal::max_sessions, peer);
+    return {};
+  }
+  if (accept_rate.limited() && accept_rate.take(shared->accepts, now, 1) > Duration::zero()) {
+    refuse(Refusal::accept_rate, peer);
+    return {};
+  }
+  ClientEntry* client = nullptr;
+  if (counts_clients_) {
+    client = shared->clients.acquire(peer.client(), limits.max_sessions_per_client, now);
+    if (!client) {
+      refuse(Refusal::max_sessions_per_client, peer);
+      return {};
+    }
+  }
+  shared->open.fetch_add(1, std::memory_order_relaxed);
+  stats[CoreCounter::sessions].add();
+  stats.open.add();
+  return {.admitted = true, .client = client};
+}
+
+void Instance::session_ended(ClientEntry* client) noexcept {
+  if (client) shared->clients.release(client, io.now());
+  shared->open.fetch_sub(1, std::memory_order_relaxed);
+  stats.open.subtract();
+  check_idle();
+}
+
+void Instance::refuse(Refusal reason, const Address& peer) noexcept {
+  stats.refuse(reason);
+  if (recorder) recorder->refusal(io.worker(), configuration.name, peer.client(), reason);
+}
+
+void Instance::add_stream(TimeoutNode& stream) noexcept {
+  (limits.first_message_timeout == Duration::zero() ? active : awaiting).add(stream, io.now());
+  arm_timeouts();
+}
+
+void Instance::first_message(TimeoutNode& stream) noexcept {
+  awaiting.remove(stream);
+  active.add(stream, io.now());
+  arm_timeouts();
+}
+
+void Instance::closing(TimeoutNode& stream, bool had_message) noexcept {
+  (had_message ? active : awaiting).remove(stream);
+  lingering.add(stream, io.now());
+  arm_timeouts();
+}
+
+void Instance::arm_timeouts() noexcept {
+  Duration next = std::min({awaiting.deadline(), active.deadline(), lingering.deadline(), peers.deadline()});
+  if (draining && (awaiting.size() || active.size())) next = std::min(next, io.now() + drain_quiet_ / 4);
+  // A timer that fires early costs a look; setting it for every session would cost a heap operation each.
+  if (next >= armed_for_) return;
+  armed_for_ = next;
+  timeout_timer_.start(next - io.now());
+}
+
+void Instance::run_timeouts() noexcept {
+  const Duration now = io.tick();
+  armed_for_ = Duration::max();
+  for (TimeoutQueue* queue : {&awaiting, &active, &lingering}) {
+    while (TimeoutNode* node = queue->expired(now)) {
+      auto* stream = static_cast<StreamConnection*>(node);
+      // Out of the way of this loop should the session need longer to end.
+      queue->remove(*node);
+      queue->add(*node, now);
+      stream->time_out(queue == &awaiting ? Refusal::first_message_timeout : Refusal::idle_timeout);
+      io.settle();
+    }
+  }
+  while (TimeoutNode* node = peers.expired(now)) datagram_sessions.end(static_cast<DatagramSession&>(*node));
+  if (draining) {
+    for (TimeoutQueue* queue : {&awaiting, &active}) {
+      for (TimeoutNode* node = queue->first(); node; node = queue->after(*node))
+        static_cast<StreamConnection*>(node)->drain_if_quiet(drain_quiet_);
+    }
+    io.settle();
+  }
+  arm_timeouts();
+}
+
+void Instance::drain(Duration quiet) noexcept {
+  if (draining) return;
+  io.tick();
+  draining = true;
+  drain_quiet_ = std::max<Duration>(quiet, std::chrono::milliseconds(4));
+  service->drain();
+  io.settle();
+  datagram_sessions.end_all();
+  arm_timeouts();
+}
+
+void Instance::abort_all() noexcept {
+  for (TimeoutQueue* queue : {&awaiting, &active, &lingering})
+    while (TimeoutNode* node = queue->first()) static_cast<StreamConnection*>(node)->abort(NetError::closed);
+  datagram_sessions.end_all();
+}
+
+void Instance::when_idle(std::function<void()> task) {
+  when_idle_ = std::move(task);
+  check_idle();
+}
+
+void Instance::check_idle() {
+  if (when_idle_ && sessions() == 0) io.retire_later(std::exchange(when_idle_, nullptr));
+}
+
+void Instance::list_sessions(std::size_t limit, std::vector<SessionStatus>& out) {
+  for (const TimeoutQueue* queue : {&awaiting, &active, &lingering}) {
+    for (TimeoutNode* node = queue->first(); node && out.size() < limit; node = queue->after(*node))
+      out.push_back(static_cast<StreamConnection*>(node)->status());
+  }
+  datagram_sessions.list(limit, out);
+}
+
+}  // namespace portolan

@@ -1,0 +1,135 @@
+// One service on one worker in one generation: the plugin's object, what core keeps around it, and its sessions.
+//
+// Owned by the worker's generation; made and used on the worker's thread only. It is the plugin's Context. What the
+// service was granted (timers) is revoked when the instance goes, and it goes after its last session.
+#pragma once
+
+#include "config/configuration.h"
+#include "limits/client_table.h"
+#include "net/datagram_sessions.h"
+#include "net/timeout_queue.h"
+#include "net/tls.h"
+#include "net/worker_io.h"
+#include "plugin/service.h"
+#include "script/script.h"
+#include "stats/service_stats.h"
+
+#include <atomic>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace portolan {
+
+struct SessionStatus;
+
+// What a service shares between its workers and keeps across reloads, found by its name.
+struct ServiceShared {
+  std::atomic<std::uint32_t> open{0};  // sessions, for max_sessions
+  RateState accepts{0};
+  ClientTable clients;
+  std::shared_ptr<ServiceStats> stats;
+};
+
+// Where instances report what the store should remember. Called on workers; must be cheap when it is not wanted.
+class Recorder {
+ public:
+  virtual bool wants_session() noexcept = 0;
+  virtual void session(SessionRecord record) noexcept = 0;
+  virtual void refusal(unsigned worker, const std::string& service, const Address& client, Refusal reason) noexcept = 0;
+
+ protected:
+  ~Recorder() = default;
+};
+
+class Instance final : public Context {
+ public:
+  struct Parts {
+    const ServiceConfiguration& configuration;  // outlives the instance
+    bool statistics = true;
+    std::shared_ptr<ServiceShared> shared;
+    std::shared_ptr<const TlsContext> tls;
+    Script* script = nullptr;  // outlives the instance; null in tests without hooks
+    Recorder* recorder = nullptr;
+  };
+  // The error is what the plugin's make said.
+  static std::expected<std::unique_ptr<Instance>, std::string> make(WorkerIo& io, Parts parts);
+  ~Instance();
+
+  // ---- Context: what the plugin sees ----
+  std::string_view service_name() const noexcept override { return configuration.name; }
+  unsigned worker() const noexcept override { return io.worker(); }
+  Duration now() const noexcept override { return io.now(); }
+  void count(std::size_t counter, std::uint64_t by) noexcept override;
+  void log(LogLevel level, std::string_view message) noexcept override;
+  Hook* hook(std::string_view name) noexcept override;
+  TimerHandle timer(TimerHandler& handler) noexcept override;
+
+  // ---- For sessions and listeners ----
+  struct Admission {
+    bool admitted = false;
+    ClientEntry* client = nullptr;  // null when nothing is counted by client
+  };
+  // Whether a new session may begin; counts it, or the reason why not.
+  Admission admit_session(const Address& peer) noexcept;
+  // What admit_session counted is given back.
+  void session_ended(ClientEntry* client) noexcept;
+  void refuse(Refusal reason, const Address& peer) noexcept;
+  void refuse_message(Refusal reason) noexcept { stats.refuse(reason); }
+  // Nanoseconds spent in hooks so far on this worker.
+  Duration hook_time() const noexcept { return script_ ? script_->time_spent() : Duration::zero(); }
+
+  void add_stream(TimeoutNode& stream) noexcept;
+  void first_message(TimeoutNode& stream) noexcept;
+  void closing(TimeoutNode& stream, bool had_message) noexcept;
+  void arm_timeouts() noexcept;
+
+  // ---- For the worker ----
+  // Ends streams that have been quiet for this long, now and from now on; the plugin is told.
+  void drain(Duration quiet) noexcept;
+  // Ends every stream at once.
+  void abort_all() noexcept;
+  std::size_t sessions() const noexcept { return awaiting.size() + active.size() + lingering.size(); }
+  // Calls `task` once there is no session left (soon, never from inside this call).
+  void when_idle(std::function<void()> task);
+  void list_sessions(std::size_t limit, std::vector<SessionStatus>& out);
+
+  WorkerIo& io;
+  const ServiceConfiguration& configuration;
+  const LimitOptions& limits;
+  const bool statistics;
+  std::shared_ptr<ServiceShared> shared;
+  std::shared_ptr<const TlsContext> tls;
+  WorkerStats& stats;
+  Recorder* recorder;
+  std::unique_ptr<Service> service;
+  const RateLimit message_rate, byte_rate, accept_rate;
+  std::size_t input_limit = 0;
+
+  // Every stream is in exactly one of these, datagram peers are in `peers` and datagram_sessions.
+  TimeoutQueue awaiting;   // no message yet: first_message_timeout, absolute
+  TimeoutQueue active;     // idle_timeout
+  TimeoutQueue lingering;  // closing: the peer has this long to take what is left
+  TimeoutQueue peers;
+  DatagramSessions datagram_sessions{*this};
+  bool draining = false;
+
+ private:
+  class InstanceTimer;
+  Instance(WorkerIo& io, Parts parts);
+  void run_timeouts() noexcept;
+  void check_idle();
+
+  Script* script_;
+  const bool counts_clients_;
+  std::vector<InstanceTimer*> timers_;
+  LoopTimer timeout_timer_;
+  Duration armed_for_ = Duration::max();
+  Duration drain_quiet_{};
+  std::function<void()> when_idle_;
+};
+
+}  // namespace portolan

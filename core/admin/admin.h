@@ -76,7 +76,7 @@ class AdminHost {
 
 class AdminServer {
  public:
-  // Takes over the listening sockets: `unix_fd` for the local API, `http_fd` (or -1) for the read-only part.
+  // `unix_fd` listens for the local API, `http_fd` (or -1) for the read-only part. They stay the caller's.
   AdminServer(Loop& loop, AdminHost& host, int unix_fd, int http_fd);
   ~AdminServer();
 

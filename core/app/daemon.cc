@@ -16,7 +16,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -63,7 +62,7 @@ Sentences fixed_at_start(const Configuration& before, const Configuration& after
 
 class Daemon final : public AdminHost {
  public:
-  explicit Daemon(const RunOptions& options) : options_(options) {}
+  Daemon(const RunOptions& options, Daemonizer& daemonizer) : options_(options), daemonizer_(daemonizer) {}
   int run();
 
   DaemonStatus status() override;
@@ -108,7 +107,7 @@ class Daemon final : public AdminHost {
   std::unique_ptr<LoopTimer> deadline_;
   std::vector<std::unique_ptr<LoopSignal>> signals_;
   std::vector<std::function<void(std::string)>> reload_waiters_;
-  Daemonizer daemonizer_;
+  Daemonizer& daemonizer_;
   std::atomic<std::uint64_t> accept_pauses_{0};
   std::int64_t started_ms_ = 0;
   std::int64_t loaded_ms_ = 0;
@@ -132,11 +131,9 @@ void Daemon::ask_workers(Each each, std::function<void()> done) {
 // ---- Start ---------------------------------------------------------------------------------------------------
 
 int Daemon::run() {
-  log::set_format(options_.log_format);
   const Sentences problems = start();
   if (!problems.empty()) {
     for (const auto& problem : problems) fmt::print(stderr, "portolan: {}\n", problem);
-    daemonizer_.failed();
     return 1;
   }
   loop_.run();
@@ -268,7 +265,7 @@ void Daemon::announce() {
   log::info("ready: {} services, {} listeners, {} worker{}", current_->configuration.services.size(),
             current_->bindings.size(), workers_.size(), workers_.size() == 1 ? "" : "s");
   sd_notify("READY=1");
-  daemonizer_.ready(options_.pid_file);
+  daemonizer_.ready();
 }
 
 void Daemon::prepare_workers(std::shared_ptr<Generation> next, std::function<void(std::vector<ServiceFailure>)> done) {
@@ -453,8 +450,14 @@ void Daemon::flush(std::function<void(std::string error)> done) {
 }  // namespace
 
 int run_daemon(const RunOptions& options) {
+  log::set_format(options.log_format);
+  // Before the daemon, whose loop would not survive the fork.
   Daemonizer daemonizer;
-  Daemon daemon(options);
+  if (const std::string error = daemonizer.begin(options.daemonize, options.pid_file); !error.empty()) {
+    fmt::print(stderr, "portolan: {}\n", error);
+    return 1;
+  }
+  Daemon daemon(options, daemonizer);
   return daemon.run();
 }
 

@@ -18,9 +18,14 @@ struct Unit {
 };
 
 constexpr std::array kDurationUnits = {
-    Unit{"w", 604'800'000'000'000}, Unit{"d", 86'400'000'000'000}, Unit{"h", 3'600'000'000'000},
-    Unit{"m", 60'000'000'000},      Unit{"s", 1'000'000'000},      Unit{"ms", 1'000'000},
-    Unit{"us", 1'000},              Unit{"ns", 1},
+    Unit{"w", 604'800'000'000'000},
+    Unit{"d", 86'400'000'000'000},
+    Unit{"h", 3'600'000'000'000},
+    Unit{"m", 60'000'000'000},
+    Unit{"s", 1'000'000'000},
+    Unit{"ms", 1'000'000},
+    Unit{"us", 1'000},
+    Unit{"ns", 1},
 };
 
 constexpr std::array kSizeUnits = {
@@ -92,9 +97,8 @@ const Unit* find_unit(const std::array<Unit, N>& units, std::string_view name) {
 }
 
 std::unexpected<std::string> bad_duration(std::string_view text) {
-  return std::unexpected(
-      fmt::format("\"{}\" is not a duration: write a number with ns, us, ms, s, m, h, d or w, as in \"30s\" or \"1h30m\"",
-                  text));
+  return std::unexpected(fmt::format(
+      "\"{}\" is not a duration: write a number with ns, us, ms, s, m, h, d or w, as in \"30s\" or \"1h30m\"", text));
 }
 std::unexpected<std::string> bad_size(std::string_view text) {
   return std::unexpected(
@@ -103,9 +107,8 @@ std::unexpected<std::string> bad_size(std::string_view text) {
                   text));
 }
 std::unexpected<std::string> bad_rate(std::string_view text) {
-  return std::unexpected(
-      fmt::format("\"{}\" is not a rate: write it per second, minute or hour, as in \"100/s\", \"5/m\" or \"1MiB/s\"",
-                  text));
+  return std::unexpected(fmt::format(
+      "\"{}\" is not a rate: write it per second, minute or hour, as in \"100/s\", \"5/m\" or \"1MiB/s\"", text));
 }
 
 // "1.5", without the zeros that say nothing.
@@ -147,7 +150,8 @@ std::expected<std::int64_t, std::string> parse_size(std::string_view text) {
     return std::unexpected(fmt::format("\"{}\" is not a size: there are no parts of a byte", text));
   }
   const auto bytes = number->times(unit->factor);
-  if (!bytes || *bytes > kLargestSize) return std::unexpected(fmt::format("\"{}\" is too large a size: at most 8192TiB", text));
+  if (!bytes || *bytes > kLargestSize)
+    return std::unexpected(fmt::format("\"{}\" is too large a size: at most 8192TiB", text));
   return *bytes;
 }
 

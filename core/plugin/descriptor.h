@@ -117,9 +117,9 @@ struct Descriptor {
   std::string_view summary;          // one line
   std::uint8_t transports = kTcp;    // what its listeners may be; 0: it has none
   Placement placement = Placement::every_worker;
-  std::span<const Option> options;   // beside those that every service has (`portolan help service`)
-  std::span<const HookDeclaration> hooks;
-  std::span<const CounterDeclaration> counters;
+  std::span<const Option> options = {};  // beside those that every service has (`portolan help service`)
+  std::span<const HookDeclaration> hooks = {};
+  std::span<const CounterDeclaration> counters = {};
 
   // Pure: opens nothing, keeps nothing. Called on the main thread after the schema has passed. May be null.
   void (*validate)(const Options& options, Problems& problems) noexcept = nullptr;

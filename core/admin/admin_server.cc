@@ -1,0 +1,128 @@
+#include "admin/admin.h"
+
+#include "admin/admin_json.h"
+#include "base/log.h"
+#include "event/http_server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace portolan {
+
+namespace {
+
+constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kText = "text/plain; charset=utf-8";
+constexpr std::string_view kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
+constexpr Duration kStopDelay = std::chrono::milliseconds(20);
+constexpr std::size_t kSessionLimit = 1000;
+constexpr std::size_t kMostSessions = 100'000;
+
+}  // namespace
+
+class AdminServer::Impl {
+ public:
+  Impl(Loop& loop, AdminHost& host, int unix_fd, int http_fd) : host_(host), stop_(loop, [this] { host_.stop(); }) {
+    local_ = std::make_unique<HttpServer>(loop, unix_fd, [this](const HttpRequest& request, const HttpReply& reply) {
+      serve(request, reply, true);
+    });
+    if (http_fd < 0) return;
+    public_ = std::make_unique<HttpServer>(loop, http_fd, [this](const HttpRequest& request, const HttpReply& reply) {
+      serve(request, reply, false);
+    });
+  }
+
+ private:
+  void serve(const HttpRequest& request, const HttpReply& reply, bool local);
+  void read(const HttpRequest& request, const HttpReply& reply);
+  void act(const HttpRequest& request, const HttpReply& reply);
+  void sessions(const HttpRequest& request, const HttpReply& reply);
+
+  AdminHost& host_;
+  LoopTimer stop_;
+  std::unique_ptr<HttpServer> local_;
+  std::unique_ptr<HttpServer> public_;
+};
+
+void AdminServer::Impl::serve(const HttpRequest& request, const HttpReply& reply, bool local) {
+  // Over TCP a web page of somebody else's could make a browser ask: what changes anything, or tells who our clients
+  // are, exists on the unix socket only.
+  static constexpr std::string_view kPublic[] = {"/healthz", "/readyz", "/metrics"};
+  static constexpr std::string_view kLocal[] = {"/status", "/sessions"};
+  static constexpr std::string_view kActions[] = {"/reload", "/stop", "/flush"};
+  const bool action = local && std::ranges::find(kActions, request.path) != std::end(kActions);
+  const bool known = action || std::ranges::find(kPublic, request.path) != std::end(kPublic) ||
+                     (local && std::ranges::find(kLocal, request.path) != std::end(kLocal));
+  if (!known) return reply.send(404, kJson, failure_json(fmt::format("there is no {} here", request.path)));
+  const bool right_method = action ? request.method == "POST" : request.method == "GET" || request.method == "HEAD";
+  if (!right_method) {
+    return reply.send(405, kJson, failure_json(fmt::format("{} wants {}, not {}", request.path,
+                                                           action ? "POST" : "GET or HEAD", request.method)));
+  }
+  action ? act(request, reply) : read(request, reply);
+}
+
+void AdminServer::Impl::read(const HttpRequest& request, const HttpReply& reply) {
+  if (request.path == "/healthz") return reply.send(200, kText, "ok\n");
+  if (request.path == "/readyz") {
+    const NotReady reasons = host_.not_ready();
+    return reply.send(reasons.empty() ? 200 : 503, kJson, readiness_json(reasons));
+  }
+  if (request.path == "/metrics") {
+    return reply.send(200, kPrometheus, prometheus_text(host_.status(), host_.statistics()));
+  }
+  if (request.path == "/status") return reply.send(200, kJson, status_json(host_.status(), host_.not_ready()));
+  sessions(request, reply);
+}
+
+void AdminServer::Impl::sessions(const HttpRequest& request, const HttpReply& reply) {
+  std::string service;
+  std::size_t limit = kSessionLimit;
+  for (const auto& [key, value] : request.query) {
+    if (key == "service") {
+      service = value;
+    } else if (key == "limit") {
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), limit);
+      if (error != std::errc{} || end != value.data() + value.size() || limit == 0 || limit > kMostSessions) {
+        return reply.send(400, kJson, failure_json(fmt::format("limit is a number from 1 to {}", kMostSessions)));
+      }
+    } else {
+      return reply.send(400, kJson, failure_json(fmt::format("/sessions takes service and limit, not {}", key)));
+    }
+  }
+  if (!service.empty()) {
+    const DaemonStatus status = host_.status();
+    if (std::ranges::none_of(status.services, [&](const ServiceStatus& known) { return known.name == service; })) {
+      return reply.send(404, kJson, failure_json(fmt::format("no service is called \"{}\"", service)));
+    }
+  }
+  host_.sessions(service, limit, [reply, limit](const std::vector<SessionStatus>& sessions) {
+    reply.send(200, kJson, sessions_json(sessions, limit));
+  });
+}
+
+void AdminServer::Impl::act(const HttpRequest& request, const HttpReply& reply) {
+  if (request.path == "/stop") {
+    // First the answer, and some turns of the loop to send it: without sessions the end comes at once.
+    reply.send(200, kJson, "{\"ok\":true}\n");
+    return stop_.start(kStopDelay);
+  }
+  if (request.path == "/flush") {
+    return host_.flush([reply](const std::string& error) {
+      error.empty() ? reply.send(200, kJson, "{\"ok\":true}\n") : reply.send(409, kJson, failure_json(error));
+    });
+  }
+  host_.reload([this, reply](const std::string& error) {
+    if (!error.empty()) return reply.send(409, kJson, failure_json(error));
+    reply.send(200, kJson, fmt::format("{{\"ok\":true,\"generation\":{}}}\n", host_.status().generation));
+  });
+}
+
+AdminServer::AdminServer(Loop& loop, AdminHost& host, int unix_fd, int http_fd)
+    : impl_(std::make_unique<Impl>(loop, host, unix_fd, http_fd)) {}
+
+AdminServer::~AdminServer() = default;
+
+}  // namespace portolan

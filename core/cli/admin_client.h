@@ -1,0 +1,40 @@
+// One question to a daemon's admin socket, and its answer: HTTP/1.0, blocking, with a deadline for the whole.
+//
+// For commands only, never in the daemon. Takes at most 64 MiB of answer.
+#pragma once
+
+#include "plugin/descriptor.h"
+
+#include <expected>
+#include <string>
+#include <string_view>
+
+namespace portolan {
+
+// Which daemon is meant. Both empty: the usual places.
+struct DaemonTarget {
+  std::string socket;       // --socket
+  std::string config_file;  // -c: the configuration whose admin socket it is
+};
+
+struct CommandFailure {
+  int exit_code = 1;
+  std::string message;
+};
+
+// The path of the admin socket: --socket, -c, $PORTOLAN_SOCKET, else the first that exists of ./portolan.sock,
+// $XDG_RUNTIME_DIR/portolan/portolan.sock and /run/portolan/portolan.sock.
+std::expected<std::string, CommandFailure> find_admin_socket(const DaemonTarget& target);
+
+struct AdminAnswer {
+  int status = 0;
+  std::string body;
+};
+// The failure is kExitNoDaemon when nobody listens, kExitFailed when it did not answer as it should.
+std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_path, std::string_view method,
+                                                      const std::string& target, Duration patience);
+
+// "%20" and its like, for the value of a query.
+std::string percent_encoded(std::string_view text);
+
+}  // namespace portolan

@@ -1,0 +1,191 @@
+#include "cli/command_line.h"
+
+#include "app/version.h"
+#include "cli/completion.h"
+#include "cli/daemon_commands.h"
+#include "cli/definition.h"
+#include "cli/exit_code.h"
+#include "cli/local_commands.h"
+#include "cli/stats_command.h"
+#include "cli/terminal.h"
+#include "config/nearest.h"
+#include "plugin/registry.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+
+namespace portolan {
+
+namespace {
+
+constexpr const char* kSystemConfig = "/etc/portolan/portolan.lua";
+// As in StoreOptions: where a database is when no daemon says.
+constexpr const char* kUsualStore = "portolan.db";
+
+int run(Arguments& arguments) {
+  std::string& file = arguments.run.config_file;
+  if (file.empty()) {
+    const char* path = std::getenv("PORTOLAN_CONFIG");
+    file = path && *path ? path : kSystemConfig;
+    if (file == kSystemConfig && ::access(kSystemConfig, F_OK) != 0) {
+      fmt::print(stderr, "portolan run: no configuration: there is no {}; name one with -c FILE or $PORTOLAN_CONFIG\n",
+                 kSystemConfig);
+      return kExitFailed;
+    }
+  }
+  return run_daemon(arguments.run);
+}
+
+int stats(const Arguments& arguments) {
+  StatsCommandOptions options{.path = arguments.store_file,
+                              .service = arguments.service,
+                              .since = arguments.since,
+                              .json = arguments.json,
+                              .by = arguments.by,
+                              .terminal = output_is_terminal()};
+  if (options.path.empty()) {
+    auto path = flushed_store_path(arguments.target);
+    if (path) {
+      options.path = std::move(*path);
+    } else {
+      // A daemon that was named has to answer; otherwise the database here is as good a guess as any.
+      const bool named = !arguments.target.socket.empty() || !arguments.target.config_file.empty();
+      if (path.error().exit_code != kExitNoDaemon || named || ::access(kUsualStore, R_OK) != 0) {
+        fmt::print(stderr, "portolan stats: {}\n", path.error().message);
+        if (path.error().exit_code == kExitNoDaemon) {
+          fmt::print(stderr, "portolan stats: or name the database itself with --store FILE\n");
+        }
+        return path.error().exit_code;
+      }
+      options.path = kUsualStore;
+      fmt::print(stderr, "portolan stats: no daemon answers; reading {} as it is\n", options.path);
+    }
+  }
+  return stats_command(options);
+}
+
+std::vector<std::string> help_topics() {
+  const Registry registry;
+  std::vector<std::string> topics;
+  for (const Descriptor* plugin : registry.all()) topics.emplace_back(plugin->name);
+  topics.emplace_back("service");
+  topics.emplace_back("configuration");
+  return topics;
+}
+
+int help(CLI::App& app, const Arguments& arguments) {
+  std::vector<std::string_view> names;
+  for (const CLI::App* command : definition::commands(app)) {
+    if (command->get_name() == arguments.topic) {
+      fmt::print("{}", command->help("portolan"));
+      return kExitOk;
+    }
+    names.push_back(command->get_name());
+  }
+  return help_command(arguments.topic, app.help(), names);
+}
+
+int completion(const CLI::App& app, const Arguments& arguments) {
+  const auto topics = help_topics();
+  fmt::print("{}", arguments.shell == "bash"  ? bash_completion(app, topics)
+                   : arguments.shell == "zsh" ? zsh_completion(app, topics)
+                                              : fish_completion(app, topics));
+  return kExitOk;
+}
+
+int dispatch(CLI::App& app, Arguments& arguments) {
+  const std::string name = app.get_subcommands().front()->get_name();
+  if (name == "run") return run(arguments);
+  if (name == "check") return check_command(arguments.check_file, arguments.json);
+  if (name == "reload") return reload_command(arguments.target);
+  if (name == "stop") return stop_command(arguments.target, arguments.wait_seconds);
+  if (name == "status") return status_command(arguments.target, arguments.json);
+  if (name == "sessions") return sessions_command(arguments.target, arguments.service, arguments.limit, arguments.json);
+  if (name == "stats") return stats(arguments);
+  if (name == "net") return net_command(arguments.addresses, arguments.json);
+  if (name == "help") return help(app, arguments);
+  if (name == "version") return version_command(arguments.json);
+  if (name == "completion") return completion(app, arguments);
+  fmt::print("{}", man_page(app, kPortolanVersion));
+  return kExitOk;
+}
+
+// "did you mean": the word that CLI11 did not expect, beside the commands or the options of the command.
+std::string suggestion(const CLI::App& app, int argc, char** argv) {
+  const auto parsed = app.get_subcommands();
+  std::vector<std::string> known;
+  if (parsed.empty()) {
+    for (const CLI::App* command : definition::commands(app)) known.push_back(command->get_name());
+  } else {
+    for (const CLI::Option* option : definition::flags(*parsed.front())) {
+      for (auto& name : definition::spellings(*option)) known.push_back(std::move(name));
+    }
+  }
+  const std::vector<std::string_view> views(known.begin(), known.end());
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = std::string_view(argv[i]).substr(0, std::string_view(argv[i]).find('='));
+    if (parsed.empty() ? word.starts_with('-') : !word.starts_with("--")) continue;
+    if (std::ranges::find(views, word) != views.end()) continue;
+    if (const std::string_view near = nearest(word, views); !near.empty()) {
+      return fmt::format(" Did you mean \"{}\"?", near);
+    }
+  }
+  return {};
+}
+
+int usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  if (argc < 2) {
+    fmt::print(stderr, "{}", app.help());
+    return kExitUsage;
+  }
+  const auto parsed = app.get_subcommands();
+  const std::string command = parsed.empty() ? "portolan" : "portolan " + parsed.front()->get_name();
+  std::string message = error.what();
+  while (message.ends_with('\n') || message.ends_with('.')) message.pop_back();
+  fmt::print(stderr, "{}: {}.{}\nTry \"{} --help\".\n", command, printable(message), suggestion(app, argc, argv), command);
+  return kExitUsage;
+}
+
+int parse_and_run(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app;
+  app.name("portolan");
+  define_commands(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const auto parsed = app.get_subcommands();
+    fmt::print("{}", parsed.empty() ? app.help() : parsed.front()->help("portolan"));
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error, argc, argv);
+  }
+  return dispatch(app, arguments);
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) noexcept {
+  int code = kExitFailed;
+  try {
+    code = parse_and_run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "portolan: %s\n", error.what());
+    return kExitFailed;
+  }
+  // A full disk behind `portolan ... > file` shows only here.
+  if (std::fflush(stdout) != 0 && code == kExitOk) {
+    std::fprintf(stderr, "portolan: cannot write to standard output: %s\n", std::strerror(errno));
+    return kExitFailed;
+  }
+  return code;
+}
+
+}  // namespace portolan

@@ -1,0 +1,225 @@
+#include "cli/daemon_commands.h"
+
+#include "base/clock.h"
+#include "base/unique_fd.h"
+#include "base/units.h"
+#include "cli/exit_code.h"
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+
+namespace portolan {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr Duration kPatience = std::chrono::seconds(10);
+// A reload reads files, makes Lua states and asks every worker.
+constexpr Duration kReloadPatience = std::chrono::minutes(2);
+
+int complain(std::string_view command, const CommandFailure& failure) {
+  fmt::print(stderr, "portolan {}: {}\n", command, failure.message);
+  return failure.exit_code;
+}
+
+// What the daemon answered; a refusal of its becomes a failure with its words.
+std::expected<Json, CommandFailure> ask(const DaemonTarget& target, std::string_view method, const std::string& path,
+                                        Duration patience = kPatience) {
+  const auto socket = find_admin_socket(target);
+  if (!socket) return std::unexpected(socket.error());
+  const auto answer = ask_daemon(*socket, method, path, patience);
+  if (!answer) return std::unexpected(answer.error());
+  Json body = Json::parse(answer->body, nullptr, false);
+  if (answer->status == 200 && body.is_object()) return body;
+  const int code = answer->status == 404 ? kExitNotFound : kExitFailed;
+  if (body.is_object() && body.contains("error") && body["error"].is_string()) {
+    return std::unexpected(CommandFailure{code, body["error"].get<std::string>()});
+  }
+  return std::unexpected(CommandFailure{kExitFailed, fmt::format("the daemon answered {} {} with status {}", method, path,
+                                                                 answer->status)});
+}
+
+// Fields that an older or newer daemon may not have are shown as nothing, not as a crash.
+std::string text(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
+}
+std::int64_t number(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number() ? found->get<std::int64_t>() : 0;
+}
+std::string count(const Json& object, const char* key) {
+  return format_count(static_cast<std::uint64_t>(number(object, key)));
+}
+bool flag(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+const Json& list(const Json& object, const char* key) {
+  static const Json nothing = Json::array();
+  const auto found = object.find(key);
+  return found != object.end() && found->is_array() ? *found : nothing;
+}
+
+void print_json(const Json& value) {
+  fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+// Waits for a process that is not our child; false when it is still there at the deadline.
+bool wait_for_end(pid_t process, double seconds) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  const auto left_ms = [&] {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    return std::max<std::int64_t>(left.count(), 0);
+  };
+#ifdef SYS_pidfd_open
+  if (const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0))); handle) {
+    for (std::int64_t left = 0; (left = left_ms()) > 0;) {
+      pollfd entry{.fd = handle.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&entry, 1, static_cast<int>(std::min<std::int64_t>(left, 60'000))) > 0) return true;
+    }
+    return false;
+  }
+#endif
+  // No pidfd (an old kernel), or gone already.
+  while (::kill(process, 0) == 0 || errno == EPERM) {
+    if (left_ms() == 0) return false;
+    ::poll(nullptr, 0, 50);
+  }
+  return true;
+}
+
+void print_status(const Json& status) {
+  const std::int64_t now = unix_ms();
+  fmt::print("portolan {}, process {}, up {}\n", text(status, "version"), number(status, "pid"),
+             rough_age(now - number(status, "started_ms")));
+  const std::int64_t workers = number(status, "workers");
+  fmt::print("configuration  {}, generation {} since {} ago, {} worker{}\n", text(status, "config_file"),
+             number(status, "generation"), rough_age(now - number(status, "loaded_ms")), workers,
+             workers == 1 ? "" : "s");
+  if (const std::string path = text(status, "store_path"); path.empty()) {
+    fmt::print("store          none\n");
+  } else {
+    const Json store = status.value("store", Json::object());
+    const std::int64_t flushed = number(store, "last_flush_ms");
+    const std::string last = flushed > 0 ? fmt::format("last written {} ago", rough_age(now - flushed)) : "nothing written yet";
+    fmt::print("store          {}: {}, {}\n", path,
+               flag(store, "ok") ? emphasized(Emphasis::good, "ok") : emphasized(Emphasis::bad, text(store, "error")), last);
+  }
+  if (const std::int64_t pauses = number(status, "accept_pauses"); pauses > 0) {
+    fmt::print("descriptors    ran out {} time{}: raise the limit, or lower max_sessions\n", pauses, pauses == 1 ? "" : "s");
+  }
+  if (const Json& reasons = list(status, "not_ready"); reasons.empty()) {
+    fmt::print("ready          {}\n", emphasized(Emphasis::good, "yes"));
+  } else {
+    for (const Json& reason : reasons) {
+      if (!reason.is_string()) continue;
+      fmt::print("not ready      {}\n", emphasized(Emphasis::bad, printable(reason.get<std::string>())));
+    }
+  }
+  Table table({{"SERVICE"}, {"PLUGIN"}, {"OPEN", true}, {"LISTENERS"}});
+  for (const Json& service : list(status, "services")) {
+    std::string where = text(service, "error");
+    if (!where.empty()) where = "does not serve: " + where;
+    for (const Json& listener : list(service, "listeners")) {
+      if (!listener.is_string()) continue;
+      if (!where.empty()) where += ' ';
+      where += printable(listener.get<std::string>());
+    }
+    table.add({text(service, "name"), text(service, "plugin"), count(service, "open"), where});
+  }
+  if (!table.empty()) fmt::print("\n{}", table.text());
+}
+
+}  // namespace
+
+int reload_command(const DaemonTarget& target) {
+  const auto answer = ask(target, "POST", "/reload", kReloadPatience);
+  if (!answer) {
+    if (answer.error().exit_code == kExitNoDaemon) return complain("reload", answer.error());
+    fmt::print(stderr, "portolan reload: nothing was changed:\n{}\n", answer.error().message);
+    return answer.error().exit_code;
+  }
+  fmt::print("reloaded: generation {} serves\n", number(*answer, "generation"));
+  return kExitOk;
+}
+
+int stop_command(const DaemonTarget& target, double wait_seconds) {
+  pid_t process = 0;
+  if (wait_seconds > 0) {
+    const auto status = ask(target, "GET", "/status");
+    if (!status) return complain("stop", status.error());
+    process = static_cast<pid_t>(number(*status, "pid"));
+  }
+  if (const auto answer = ask(target, "POST", "/stop"); !answer) return complain("stop", answer.error());
+  if (process <= 0) {
+    fmt::print("stopping: sessions may finish until drain_timeout\n");
+    return kExitOk;
+  }
+  if (wait_for_end(process, wait_seconds)) {
+    fmt::print("stopped\n");
+    return kExitOk;
+  }
+  fmt::print(stderr, "portolan stop: process {} is still draining its sessions after {} s\n", process, wait_seconds);
+  return kExitFailed;
+}
+
+int status_command(const DaemonTarget& target, bool json) {
+  const auto status = ask(target, "GET", "/status");
+  if (!status) return complain("status", status.error());
+  json ? print_json(*status) : print_status(*status);
+  return kExitOk;
+}
+
+int sessions_command(const DaemonTarget& target, const std::string& service, std::uint32_t limit, bool json) {
+  std::string path = fmt::format("/sessions?limit={}", limit);
+  if (!service.empty()) path += "&service=" + percent_encoded(service);
+  const auto answer = ask(target, "GET", path);
+  if (!answer) return complain("sessions", answer.error());
+  if (json) {
+    print_json(*answer);
+    return kExitOk;
+  }
+  const std::int64_t now = unix_ms();
+  Table table({{"SESSION", true}, {"SERVICE"}, {"PEER"}, {"OVER"}, {"AGE", true}, {"IDLE", true}, {"MESSAGES", true},
+               {"IN", true}, {"OUT", true}, {"UNSENT", true}});
+  for (const Json& session : list(*answer, "sessions")) {
+    table.add({fmt::format("{}", number(session, "id")), text(session, "service"), text(session, "peer"),
+               text(session, "transport"), rough_age(now - number(session, "started_ms")),
+               rough_age(number(session, "idle_ms")), count(session, "messages"),
+               format_size(number(session, "bytes_in")), format_size(number(session, "bytes_out")),
+               format_size(number(session, "unsent"))});
+  }
+  if (table.empty()) {
+    fmt::print("no session is open\n");
+    return kExitOk;
+  }
+  fmt::print("{}", table.text());
+  if (flag(*answer, "limit_reached")) fmt::print("that is the limit of {}; there may be more (--limit)\n", limit);
+  return kExitOk;
+}
+
+std::expected<std::string, CommandFailure> flushed_store_path(const DaemonTarget& target) {
+  const auto status = ask(target, "GET", "/status");
+  if (!status) return std::unexpected(status.error());
+  std::string path = status->value("store_path", std::string());
+  if (path.empty()) {
+    return std::unexpected(CommandFailure{kExitFailed, "the daemon has no store: its configuration switches it off"});
+  }
+  if (const auto flushed = ask(target, "POST", "/flush"); !flushed) {
+    fmt::print(stderr, "portolan: the newest figures are missing, the daemon could not write them: {}\n",
+               flushed.error().message);
+  }
+  return path;
+}
+
+}  // namespace portolan

@@ -1,0 +1,232 @@
+#include "cli/definition.h"
+
+#include "base/units.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+namespace portolan {
+
+namespace {
+
+// CLI11 prints a footer as it is.
+std::string examples_footer(std::initializer_list<std::string_view> lines) {
+  std::string text = "Examples:";
+  for (const std::string_view line : lines) text += fmt::format("\n  {}", line);
+  return text;
+}
+
+void add_target(CLI::App& command, Arguments& arguments) {
+  command.add_option("--socket", arguments.target.socket, "The daemon's admin socket (default: $PORTOLAN_SOCKET, else the "
+                     "first of ./portolan.sock, $XDG_RUNTIME_DIR/portolan/portolan.sock, /run/portolan/portolan.sock)")
+      ->type_name("SOCKET");
+  command.add_option("-c,--config", arguments.target.config_file, "The configuration of the daemon that is meant")
+      ->type_name("FILE");
+}
+
+void add_json(CLI::App& command, Arguments& arguments) {
+  command.add_flag("--json", arguments.json, "Print JSON");
+}
+
+// An option whose text is one of a few words, each with its value.
+template <typename Value>
+void add_choice(CLI::App& command, const std::string& name, Value& value,
+                std::vector<std::pair<std::string, Value>> words, const std::string& help) {
+  std::vector<std::string> names;
+  for (const auto& [word, ignored] : words) names.push_back(word);
+  command
+      .add_option_function<std::string>(
+          name,
+          [&value, words = std::move(words)](const std::string& chosen) {
+            for (const auto& [word, meaning] : words) {
+              if (word == chosen) value = meaning;
+            }
+          },
+          help)
+      ->check(CLI::IsMember(names));
+}
+
+void define_run(CLI::App& app, Arguments& arguments) {
+  CLI::App* run = app.add_subcommand("run", "Serve what a configuration says, until SIGTERM or `portolan stop`");
+  run->add_option("-c,--config", arguments.run.config_file,
+                  "The configuration (default: $PORTOLAN_CONFIG, else /etc/portolan/portolan.lua)")
+      ->type_name("FILE");
+  run->add_flag("--daemon", arguments.run.daemonize, "Go to the background; return when it serves, or has failed");
+  run->add_option("--pid-file", arguments.run.pid_file, "Write the process id there, and run only once by it")
+      ->type_name("FILE");
+  run->add_option("--state-dir", arguments.run.state_dir,
+                  "Where the database, the admin socket and relative paths are (default: $STATE_DIRECTORY, else here)")
+      ->type_name("DIR");
+  add_choice<log::Format>(*run, "--log", arguments.run.log_format,
+                          {{"auto", log::Format::automatic}, {"text", log::Format::text}, {"json", log::Format::json}},
+                          "How the log is written (auto: text on a terminal, else JSON lines)");
+  add_choice<std::optional<LogLevel>>(*run, "--log-level", arguments.run.log_level,
+                                      {{"error", LogLevel::error},
+                                       {"warning", LogLevel::warning},
+                                       {"info", LogLevel::info},
+                                       {"debug", LogLevel::debug}},
+                                      "The least that is logged (default: as configured)");
+  run->footer(examples_footer({"portolan run -c config/default.lua", "portolan run -c my.lua --state-dir /tmp/portolan",
+                               "portolan run --daemon --pid-file /run/portolan.pid"}));
+}
+
+void define_daemon_commands(CLI::App& app, Arguments& arguments) {
+  CLI::App* reload = app.add_subcommand("reload", "Have the daemon read its configuration again; without losing a session");
+  add_target(*reload, arguments);
+  reload->footer(examples_footer({"portolan reload", "portolan reload -c /etc/portolan/portolan.lua"}));
+
+  CLI::App* stop = app.add_subcommand("stop", "End the daemon; its sessions may finish until drain_timeout");
+  add_target(*stop, arguments);
+  stop->add_option("--wait", arguments.wait_seconds, "Wait so long for the process to be gone")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.0, 86400.0).description(""));
+  stop->footer(examples_footer({"portolan stop", "portolan stop --wait 40"}));
+
+  CLI::App* status = app.add_subcommand("status", "Show the daemon, its services and their listeners");
+  add_target(*status, arguments);
+  add_json(*status, arguments);
+  status->footer(examples_footer({"portolan status", "portolan status --json | jq .generation"}));
+
+  CLI::App* sessions = app.add_subcommand("sessions", "Show the sessions that are open");
+  sessions->add_option("service", arguments.service, "Only those of this service")->type_name("SERVICE");
+  add_target(*sessions, arguments);
+  sessions->add_option("--limit", arguments.limit, "Show at most so many")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000).description(""));
+  add_json(*sessions, arguments);
+  sessions->footer(examples_footer({"portolan sessions", "portolan sessions echo --limit 10 --json"}));
+}
+
+void define_stats(CLI::App& app, Arguments& arguments) {
+  CLI::App* stats = app.add_subcommand("stats", "Show what was counted, from the database");
+  stats->add_option("service", arguments.service, "Only this service")->type_name("SERVICE");
+  stats
+      ->add_option_function<std::string>(
+          "--since", [&arguments](const std::string& text) { arguments.since = parse_duration(text).value_or(Duration{}); },
+          "How far back: 90s, 1h30m, 7d; 0: all that is kept (default: 24h)")
+      ->type_name("DURATION")
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            const auto parsed = parse_duration(text);
+            return parsed ? std::string() : parsed.error();
+          },
+          "", "duration"));
+  add_choice<Grouping>(*stats, "--by", arguments.by,
+                       {{"total", Grouping::total}, {"minute", Grouping::minute}, {"hour", Grouping::hour}, {"day", Grouping::day}},
+                       "A line for each of these");
+  add_json(*stats, arguments);
+  stats->add_option("--store", arguments.store_file, "Read this database, without asking a daemon")->type_name("FILE");
+  add_target(*stats, arguments);
+  stats->footer(examples_footer({"portolan stats", "portolan stats echo --since 1h --by minute",
+                                 "portolan stats --store /var/lib/portolan/portolan.db --since 0 --json"}));
+}
+
+}  // namespace
+
+void define_commands(CLI::App& app, Arguments& arguments) {
+  app.description("portolan: serves protocols configured and scripted in Lua, with statistics in SQLite");
+  app.set_help_flag("-h,--help", "Print this help");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(32);
+  app.footer(
+      "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon answers, 4 nothing found.\n"
+      "`portolan COMMAND --help` has examples; `portolan help` lists the plugins.");
+
+  define_run(app, arguments);
+
+  CLI::App* check = app.add_subcommand("check", "Check a configuration and report all of its mistakes; opens nothing");
+  check->add_option("file", arguments.check_file, "The configuration")->type_name("FILE")->required();
+  add_json(*check, arguments);
+  check->footer(examples_footer({"portolan check /etc/portolan/portolan.lua", "portolan check my.lua --json"}));
+
+  define_daemon_commands(app, arguments);
+  define_stats(app, arguments);
+
+  CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, or what kind of address something is");
+  net->add_option("address", arguments.addresses, "192.0.2.1, 10.0.0.0/8, [::1]:80, fe80::1%eth0, tcp://127.0.0.1:80")
+      ->type_name("ADDRESS");
+  add_json(*net, arguments);
+  net->footer(examples_footer({"portolan net", "portolan net 192.168.1.20/24 fe80::1 udp://[::1]:53", "portolan net --json"}));
+
+  CLI::App* help = app.add_subcommand("help", "Explain a command, a plugin, or what a configuration may hold");
+  help->add_option("topic", arguments.topic, "A command, a plugin, `service` or `configuration`")->type_name("TOPIC");
+  help->footer(examples_footer({"portolan help", "portolan help echo", "portolan help service", "portolan help run"}));
+
+  CLI::App* version = app.add_subcommand("version", "Print the version, and those of the libraries");
+  add_json(*version, arguments);
+  version->footer(examples_footer({"portolan version", "portolan version --json"}));
+
+  CLI::App* completion = app.add_subcommand("completion", "Print the completions for a shell");
+  completion->add_option("shell", arguments.shell, "The shell")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion->footer(examples_footer({"source <(portolan completion bash)",
+                                      "portolan completion zsh > ~/.zfunc/_portolan",
+                                      "portolan completion fish > ~/.config/fish/completions/portolan.fish"}));
+
+  CLI::App* man = app.add_subcommand("man", "Print the manual page");
+  man->footer(examples_footer({"portolan man | man -l -", "portolan man > /usr/local/share/man/man1/portolan.1"}));
+
+  for (CLI::App* command : app.get_subcommands(nullptr)) {
+    command->get_formatter()->column_width(32);
+  }
+}
+
+namespace definition {
+
+std::vector<const CLI::App*> commands(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+std::vector<const CLI::Option*> flags(const CLI::App& command) {
+  return command.get_options([](const CLI::Option* option) { return !option->get_positional(); });
+}
+
+std::vector<const CLI::Option*> positionals(const CLI::App& command) {
+  return command.get_options([](const CLI::Option* option) { return option->get_positional(); });
+}
+
+bool takes_value(const CLI::Option& option) { return option.get_type_size_max() > 0; }
+
+std::string value_name(const CLI::Option& option) {
+  const std::string name = option.get_type_name();
+  return name.substr(0, name.find(':'));
+}
+
+std::vector<std::string> choices(const CLI::Option& option) {
+  const std::string name = option.get_type_name();
+  const std::size_t open = name.find('{');
+  const std::size_t close = name.find('}', open);
+  std::vector<std::string> words;
+  if (open == std::string::npos || close == std::string::npos) return words;
+  for (std::size_t from = open + 1; from < close;) {
+    const std::size_t end = std::min(name.find(',', from), close);
+    words.push_back(name.substr(from, end - from));
+    from = end + 1;
+  }
+  return words;
+}
+
+std::vector<std::string> examples(const CLI::App& command) {
+  std::vector<std::string> lines;
+  const std::string footer = command.get_footer();
+  for (std::size_t from = footer.find('\n'); from != std::string::npos;) {
+    const std::size_t end = footer.find('\n', from + 1);
+    std::string line = footer.substr(from + 1, end == std::string::npos ? end : end - from - 1);
+    line.erase(0, line.find_first_not_of(' '));
+    if (!line.empty()) lines.push_back(line);
+    from = end;
+  }
+  return lines;
+}
+
+std::vector<std::string> spellings(const CLI::Option& option) {
+  std::vector<std::string> names;
+  for (const std::string& name : option.get_snames()) names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+}  // namespace definition
+
+}  // namespace portolan

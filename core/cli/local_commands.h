@@ -1,0 +1,17 @@
+// The commands that need no daemon: check, net, help, version. Each prints and answers the exit code.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace portolan {
+
+int check_command(const std::string& file, bool json);
+// Interfaces, or the addresses given: parsed, classified.
+int net_command(const std::vector<std::string>& addresses, bool json);
+// A plugin, "service" or "configuration"; `overview` is what an empty topic begins with. Commands are the caller's.
+int help_command(const std::string& topic, const std::string& overview, const std::vector<std::string_view>& commands);
+int version_command(bool json);
+
+}  // namespace portolan

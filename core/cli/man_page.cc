@@ -1,0 +1,156 @@
+#include "cli/completion.h"
+#include "cli/definition.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace portolan {
+
+namespace {
+
+using namespace definition;
+
+// Text as roff takes it: a backslash and a hyphen have a meaning, and so has a dot or a quote that begins a line.
+std::string roff(std::string_view text) {
+  std::string out;
+  bool line_start = true;
+  for (const char c : text) {
+    if (line_start && (c == '.' || c == '\'')) out += "\\&";
+    if (c == '\\') {
+      out += "\\e";
+    } else if (c == '-') {
+      out += "\\-";
+    } else {
+      out += c;
+    }
+    line_start = c == '\n';
+  }
+  return out;
+}
+
+std::string sentence(std::string text) {
+  if (!text.empty() && text.back() != '.') text += '.';
+  return text;
+}
+
+std::string synopsis(const CLI::App& command) {
+  std::string line = fmt::format("\\fBportolan {}\\fR [\\fIOPTIONS\\fR]", roff(command.get_name()));
+  for (const CLI::Option* option : positionals(command)) {
+    const bool many = option->get_items_expected_max() > 1;
+    const std::string name = fmt::format("\\fI{}\\fR{}", roff(option->get_name()), many ? "..." : "");
+    line += option->get_required() ? " " + name : " [" + name + "]";
+  }
+  return line;
+}
+
+std::string option_entry(const CLI::Option& option) {
+  std::string head;
+  if (option.get_positional()) {
+    head = fmt::format("\\fI{}\\fR", roff(option.get_name()));
+  } else {
+    std::vector<std::string> names;
+    for (const auto& name : spellings(option)) names.push_back(fmt::format("\\fB{}\\fR", roff(name)));
+    head = fmt::format("{}", fmt::join(names, ", "));
+    if (takes_value(option)) {
+      const auto words = choices(option);
+      head += words.empty() ? fmt::format(" \\fI{}\\fR", roff(value_name(option)))
+                            : fmt::format(" \\fI{}\\fR", roff(fmt::format("{}", fmt::join(words, "|"))));
+    }
+  }
+  std::string text = sentence(option.get_description());
+  if (const std::string fallback = option.get_default_str(); !fallback.empty()) {
+    text += fmt::format(" Default: {}.", fallback);
+  }
+  return fmt::format(".TP\n{}\n{}\n", head, roff(text));
+}
+
+}  // namespace
+
+std::string man_page(const CLI::App& app, std::string_view version) {
+  std::string page = fmt::format(R"(.\" Made by `portolan man` from the definitions of the command line.
+.TH PORTOLAN 1 "" "portolan {0}" "User Commands"
+.SH NAME
+portolan \- serve protocols configured and scripted in Lua, with statistics in SQLite
+.SH SYNOPSIS
+.B portolan
+\fICOMMAND\fR [\fIOPTIONS\fR] [\fIARGUMENTS\fR]
+.SH DESCRIPTION
+One Lua file says which protocols are served where, and may script them; one SQLite database keeps what was counted.
+\fBportolan run\fR serves in the foreground, prints a line for each listener with the port that it really got, and then
+a line "ready". The other commands check a configuration, ask the running daemon over its admin socket, or read the
+database.
+.SH COMMANDS
+)",
+                                 roff(version));
+  for (const CLI::App* command : commands(app)) {
+    page += fmt::format(".SS {}\n{}\n.PP\n{}\n", roff(command->get_name()), synopsis(*command),
+                        roff(sentence(command->get_description())));
+    for (const CLI::Option* option : positionals(*command)) page += option_entry(*option);
+    for (const CLI::Option* option : flags(*command)) {
+      // The same for every command.
+      if (option->check_lname("help")) continue;
+      page += option_entry(*option);
+    }
+    if (const auto lines = examples(*command); !lines.empty()) {
+      page += ".PP\nExamples:\n.PP\n.nf\n.RS 4\n";
+      for (const auto& line : lines) page += roff(line) + "\n";
+      page += ".RE\n.fi\n";
+    }
+  }
+  page += R"(.SH SIGNALS
+.TP
+\fBSIGHUP\fR
+Read the configuration again, like \fBportolan reload\fR.
+.TP
+\fBSIGTERM\fR, \fBSIGINT\fR
+Stop accepting, let sessions finish until drain_timeout, end. A second one ends them at once.
+.SH EXIT STATUS
+.TP
+\fB0\fR
+Done.
+.TP
+\fB1\fR
+Refused or failed; standard error says why.
+.TP
+\fB2\fR
+Wrong usage.
+.TP
+\fB3\fR
+No daemon answers.
+.TP
+\fB4\fR
+Nothing by that name was found.
+.SH ENVIRONMENT
+.TP
+\fBPORTOLAN_CONFIG\fR
+The configuration of \fBrun\fR when there is no \fB\-c\fR.
+.TP
+\fBPORTOLAN_SOCKET\fR
+The daemon's admin socket when there is no \fB\-\-socket\fR.
+.TP
+\fBSTATE_DIRECTORY\fR, \fBRUNTIME_DIRECTORY\fR
+Where the state and the admin socket are, as systemd sets them.
+.TP
+\fBNOTIFY_SOCKET\fR, \fBWATCHDOG_USEC\fR, \fBLISTEN_FDS\fR
+The protocols of systemd: readiness, watchdog, socket activation.
+.TP
+\fBNO_COLOR\fR
+No colours, also on a terminal.
+.SH FILES
+.TP
+\fI/etc/portolan/portolan.lua\fR
+The configuration of \fBrun\fR when nothing else names one.
+.TP
+\fIportolan.db\fR
+The database, in the state directory. Read it with \fBsqlite3\fR(1); its views are its interface.
+.TP
+\fIportolan.sock\fR
+The admin socket, for its owner and group.
+.SH SEE ALSO
+\fBportolan help service\fR and \fBportolan help configuration\fR for what the file may hold,
+\fBportolan help\fR \fIPLUGIN\fR for the options of a plugin, \fBsqlite3\fR(1), \fBsystemd.socket\fR(5)
+)";
+  return page;
+}
+
+}  // namespace portolan

@@ -1,0 +1,287 @@
+#include "base/net_error.h"
+#include "base/unique_fd.h"
+#include "cli/exit_code.h"
+#include "cli/local_commands.h"
+#include "cli/terminal.h"
+#include "net/address.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
+#include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+
+namespace portolan {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// ---- Interfaces ----------------------------------------------------------------------------------------------
+
+struct InterfaceAddress {
+  Address address;
+  int prefix = -1;
+};
+
+struct Interface {
+  std::string name;
+  unsigned index = 0;
+  unsigned flags = 0;
+  int mtu = 0;
+  std::string mac;
+  std::vector<InterfaceAddress> addresses;
+};
+
+struct FlagName {
+  unsigned bit;
+  const char* name;
+};
+constexpr FlagName kFlagNames[] = {
+    {IFF_UP, "up"},
+    {IFF_RUNNING, "running"},
+    {IFF_LOOPBACK, "loopback"},
+    {IFF_BROADCAST, "broadcast"},
+    {IFF_MULTICAST, "multicast"},
+    {IFF_POINTOPOINT, "point-to-point"},
+    {IFF_NOARP, "no-arp"},
+    {IFF_PROMISC, "promiscuous"},
+};
+
+std::vector<std::string> flag_names(unsigned flags) {
+  std::vector<std::string> names;
+  for (const FlagName& flag : kFlagNames) {
+    if (flags & flag.bit) names.emplace_back(flag.name);
+  }
+  return names;
+}
+
+std::string mac_of(const sockaddr_ll& link) {
+  if (link.sll_halen == 0 || link.sll_halen > sizeof link.sll_addr) return {};
+  return fmt::format("{:02x}", fmt::join(link.sll_addr, link.sll_addr + link.sll_halen, ":"));
+}
+
+int prefix_of(const sockaddr* mask) {
+  if (!mask) return -1;
+  // Its family is not always set: the bytes of the mask are where those of the address are.
+  int bits = 0;
+  if (mask->sa_family == AF_INET6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, mask, sizeof v6);
+    for (const std::uint8_t byte : v6.sin6_addr.s6_addr) bits += std::popcount(byte);
+  } else {
+    sockaddr_in v4{};
+    std::memcpy(&v4, mask, sizeof v4);
+    bits = std::popcount(v4.sin_addr.s_addr);
+  }
+  return bits;
+}
+
+int mtu_of(int socket, const std::string& name) {
+  ifreq request{};
+  name.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  return ::ioctl(socket, SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : 0;
+}
+
+std::expected<std::vector<Interface>, std::string> interfaces() {
+  ifaddrs* entries = nullptr;
+  if (::getifaddrs(&entries) != 0) return std::unexpected(fmt::format("cannot list interfaces: {}", std::strerror(errno)));
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  std::vector<Interface> found;
+  for (const ifaddrs* entry = entries; entry; entry = entry->ifa_next) {
+    auto place = std::ranges::find(found, entry->ifa_name, &Interface::name);
+    if (place == found.end()) {
+      found.push_back({.name = entry->ifa_name,
+                       .index = if_nametoindex(entry->ifa_name),
+                       .flags = entry->ifa_flags,
+                       .mtu = socket ? mtu_of(socket.get(), entry->ifa_name) : 0,
+                       .mac = {},
+                       .addresses = {}});
+      place = found.end() - 1;
+    }
+    if (!entry->ifa_addr) continue;
+    if (entry->ifa_addr->sa_family == AF_PACKET) {
+      sockaddr_ll link{};
+      std::memcpy(&link, entry->ifa_addr, sizeof link);
+      place->mac = mac_of(link);
+    } else if (const Address address = Address::from(entry->ifa_addr); !address.empty()) {
+      place->addresses.push_back({address, prefix_of(entry->ifa_netmask)});
+    }
+  }
+  ::freeifaddrs(entries);
+  std::ranges::stable_sort(found, {}, &Interface::index);
+  return found;
+}
+
+Json to_json(const Interface& interface) {
+  Json addresses = Json::array();
+  for (const InterfaceAddress& entry : interface.addresses) {
+    addresses.push_back({{"address", entry.address.host()},
+                         {"prefix", entry.prefix},
+                         {"family", entry.address.is_v4() ? "ipv4" : "ipv6"},
+                         {"scope", to_string(entry.address.scope())}});
+  }
+  return {{"name", interface.name}, {"index", interface.index},           {"mtu", interface.mtu},
+          {"mac", interface.mac},   {"flags", flag_names(interface.flags)}, {"addresses", std::move(addresses)}};
+}
+
+void print(const Interface& interface) {
+  fmt::print("{}  mtu {}{}{}  {}\n", emphasized(Emphasis::bold, interface.name), interface.mtu,
+             interface.mac.empty() ? "" : "  mac ", interface.mac, fmt::join(flag_names(interface.flags), ","));
+  for (const InterfaceAddress& entry : interface.addresses) {
+    fmt::print("  {}  {}  {}\n", entry.address.is_v4() ? "IPv4" : "IPv6",
+               entry.prefix < 0 ? entry.address.host() : fmt::format("{}/{}", entry.address.host(), entry.prefix),
+               to_string(entry.address.scope()));
+  }
+}
+
+// ---- Addresses -----------------------------------------------------------------------------------------------
+
+struct Classified {
+  Address address;
+  std::optional<Transport> transport;
+  std::string path;  // of a unix endpoint
+  bool has_port = false;
+  int prefix = -1;
+};
+
+// The first or the last address of the network.
+Address edge(const Address& address, int prefix, bool last) {
+  sockaddr_storage storage{};
+  address.to_sockaddr(storage);
+  auto* bytes = address.is_v4()
+                    ? reinterpret_cast<std::uint8_t*>(&reinterpret_cast<sockaddr_in*>(&storage)->sin_addr)
+                    : reinterpret_cast<std::uint8_t*>(&reinterpret_cast<sockaddr_in6*>(&storage)->sin6_addr);
+  const int bits = address.is_v4() ? 32 : 128;
+  for (int bit = prefix; bit < bits; ++bit) {
+    const auto mask = static_cast<std::uint8_t>(0x80U >> (bit % 8));
+    bytes[bit / 8] = static_cast<std::uint8_t>(last ? bytes[bit / 8] | mask : bytes[bit / 8] & ~mask);
+  }
+  return Address::from(reinterpret_cast<const sockaddr*>(&storage));
+}
+
+// The name that a PTR record would be asked by.
+std::string reverse_name(const Address& address) {
+  const auto bytes = address.bytes();
+  if (address.is_v4()) return fmt::format("{}.{}.{}.{}.in-addr.arpa", bytes[3], bytes[2], bytes[1], bytes[0]);
+  std::string name;
+  for (std::size_t i = bytes.size(); i-- > 0;) name += fmt::format("{:x}.{:x}.", bytes[i] & 15, bytes[i] >> 4);
+  return name + "ip6.arpa";
+}
+
+std::expected<Classified, std::string> classify(std::string_view text) {
+  Classified result;
+  if (text.find("://") != std::string_view::npos) {
+    const auto endpoint = Endpoint::parse(text);
+    if (!endpoint) return std::unexpected(endpoint.error());
+    result.transport = endpoint->transport;
+    result.address = endpoint->address;
+    result.path = endpoint->path;
+    result.has_port = endpoint->transport != Transport::unix_stream;
+    return result;
+  }
+  const std::size_t slash = text.rfind('/');
+  const auto address = Address::parse(text.substr(0, slash));
+  if (!address) return std::unexpected(address.error());
+  result.address = *address;
+  result.has_port = address->port() != 0;
+  if (slash != std::string_view::npos) {
+    const std::string_view prefix = text.substr(slash + 1);
+    const int most = address->is_v4() ? 32 : 128;
+    const auto [end, error] = std::from_chars(prefix.data(), prefix.data() + prefix.size(), result.prefix);
+    if (prefix.empty() || error != std::errc{} || end != prefix.data() + prefix.size() || result.prefix < 0 ||
+        result.prefix > most || prefix[0] == '-') {
+      return std::unexpected(fmt::format("\"{}\": the prefix after the slash is a number from 0 to {}", text, most));
+    }
+    if (result.has_port) return std::unexpected(fmt::format("\"{}\": a network has no port", text));
+  }
+  return result;
+}
+
+Json to_json(const std::string& input, const Classified& found) {
+  Json value{{"input", input}};
+  if (found.transport) value["transport"] = to_string(*found.transport);
+  if (found.address.empty()) {
+    value["family"] = "unix";
+    value["path"] = found.path;
+    return value;
+  }
+  value["family"] = found.address.is_v4() ? "ipv4" : "ipv6";
+  value["address"] = found.address.host();
+  value["scope"] = to_string(found.address.scope());
+  if (found.has_port) value["port"] = found.address.port();
+  if (found.prefix >= 0) {
+    value["prefix"] = found.prefix;
+    value["first"] = edge(found.address, found.prefix, false).host();
+    value["last"] = edge(found.address, found.prefix, true).host();
+  }
+  value["reverse"] = reverse_name(found.address);
+  return value;
+}
+
+void print(const std::string& input, const Classified& found) {
+  fmt::print("{}\n", emphasized(Emphasis::bold, printable(input)));
+  const auto line = [](std::string_view what, std::string_view value) { fmt::print("  {:<10} {}\n", what, value); };
+  if (found.transport) line("transport", to_string(*found.transport));
+  if (found.address.empty()) {
+    line("family", "unix");
+    line("path", printable(found.path));
+    return;
+  }
+  line("family", found.address.is_v4() ? "IPv4" : "IPv6");
+  line("address", found.address.host());
+  line("scope", to_string(found.address.scope()));
+  if (found.has_port) line("port", fmt::format("{}", found.address.port()));
+  if (found.prefix >= 0) {
+    const Address first = edge(found.address, found.prefix, false);
+    line("network", fmt::format("{}/{}", first.host(), found.prefix));
+    line("range", fmt::format("{} - {}", first.host(), edge(found.address, found.prefix, true).host()));
+  }
+  line("reverse", reverse_name(found.address));
+}
+
+}  // namespace
+
+int net_command(const std::vector<std::string>& addresses, bool json) {
+  if (addresses.empty()) {
+    const auto found = interfaces();
+    if (!found) {
+      fmt::print(stderr, "portolan net: {}\n", found.error());
+      return kExitFailed;
+    }
+    Json list = Json::array();
+    for (const Interface& interface : *found) json ? list.push_back(to_json(interface)) : print(interface);
+    if (json) fmt::print("{}\n", Json{{"interfaces", std::move(list)}}.dump(2));
+    return kExitOk;
+  }
+  int code = kExitOk;
+  Json list = Json::array();
+  for (const std::string& text : addresses) {
+    const auto found = classify(text);
+    if (!found) code = kExitFailed;
+    if (json) {
+      list.push_back(found ? to_json(text, *found) : Json{{"input", text}, {"error", found.error()}});
+    } else if (found) {
+      print(text, *found);
+    } else {
+      std::fflush(stdout);
+      fmt::print(stderr, "portolan net: {}\n", printable(found.error()));
+    }
+  }
+  if (json) {
+    fmt::print("{}\n", Json{{"addresses", std::move(list)}}.dump(2, ' ', false, Json::error_handler_t::replace));
+  }
+  return code;
+}
+
+}  // namespace portolan

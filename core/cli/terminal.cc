@@ -1,0 +1,89 @@
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace portolan {
+
+namespace {
+
+// Characters, by counting bytes that begin one: good for names, not for the scripts of East Asia.
+std::size_t width(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+bool output_is_terminal() noexcept { return isatty(STDOUT_FILENO) == 1; }
+
+bool output_has_colors() noexcept {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* terminal = std::getenv("TERM");
+  return output_is_terminal() && !(no_color && *no_color) && terminal && std::string_view(terminal) != "dumb";
+}
+
+std::string emphasized(Emphasis emphasis, std::string_view text) {
+  if (emphasis == Emphasis::none || !output_has_colors()) return std::string(text);
+  const char* code = emphasis == Emphasis::bold ? "1" : emphasis == Emphasis::dim ? "2"
+                     : emphasis == Emphasis::good ? "32" : "31";
+  return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\x{:02x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string rough_age(std::int64_t milliseconds) {
+  const std::int64_t seconds = std::max<std::int64_t>(milliseconds, 0) / 1000;
+  if (seconds < 120) return fmt::format("{}s", seconds);
+  if (seconds < 120 * 60) return fmt::format("{}m", seconds / 60);
+  if (seconds < 48 * 3600) return fmt::format("{}h", seconds / 3600);
+  return fmt::format("{}d", seconds / 86400);
+}
+
+void Table::add(std::vector<std::string> cells) {
+  cells.resize(columns_.size());
+  rows_.push_back(std::move(cells));
+}
+
+std::string Table::text() const {
+  std::vector<std::size_t> widths;
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    std::size_t widest = width(columns_[i].title);
+    for (const auto& row : rows_) widest = std::max(widest, width(row[i]));
+    widths.push_back(widest);
+  }
+  const auto line = [&](const auto& cell_at) {
+    std::string out;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const std::string& cell = cell_at(i);
+      const std::string padding(widths[i] - width(cell), ' ');
+      out += columns_[i].to_the_right ? padding + cell : cell + padding;
+      out += "  ";
+    }
+    out.erase(out.find_last_not_of(' ') + 1);
+    return out;
+  };
+  const auto title_at = [&](std::size_t i) -> const std::string& { return columns_[i].title; };
+  std::string text = emphasized(Emphasis::bold, line(title_at)) + "\n";
+  for (const auto& row : rows_) {
+    const auto cell_at = [&](std::size_t i) -> const std::string& { return row[i]; };
+    text += line(cell_at) + "\n";
+  }
+  return text;
+}
+
+}  // namespace portolan

@@ -1,0 +1,195 @@
+#include "event/http_server.h"
+
+#include "base/log.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <stdexcept>
+#include <thread>
+
+namespace portolan {
+
+namespace {
+
+constexpr int kTimeoutSeconds = 10;
+constexpr std::size_t kMostHeader = 8 * 1024;
+constexpr std::size_t kMostBody = 16 * 1024;
+constexpr auto kAcceptPause = std::chrono::milliseconds(200);
+
+struct FreeEvhttp {
+  void operator()(evhttp* http) const noexcept { evhttp_free(http); }
+};
+
+const char* method_name(evhttp_cmd_type type) noexcept {
+  switch (type) {
+    case EVHTTP_REQ_GET: return "GET";
+    case EVHTTP_REQ_POST: return "POST";
+    case EVHTTP_REQ_HEAD: return "HEAD";
+    case EVHTTP_REQ_PUT: return "PUT";
+    case EVHTTP_REQ_DELETE: return "DELETE";
+    case EVHTTP_REQ_OPTIONS: return "OPTIONS";
+    case EVHTTP_REQ_TRACE: return "TRACE";
+    case EVHTTP_REQ_CONNECT: return "CONNECT";
+    case EVHTTP_REQ_PATCH: return "PATCH";
+  }
+  return "?";
+}
+
+void answer(evhttp_request* request, int status, std::string_view content_type, std::string_view body) {
+  evkeyvalq* headers = evhttp_request_get_output_headers(request);
+  evhttp_add_header(headers, "Content-Type", std::string(content_type).c_str());
+  evhttp_add_header(headers, "Cache-Control", "no-store");
+  // One request for a connection: those who ask are few, and a kept connection would hold up the end of the daemon.
+  evhttp_add_header(headers, "Connection", "close");
+  evbuffer* buffer = evbuffer_new();
+  if (buffer) evbuffer_add(buffer, body.data(), body.size());
+  // The connection may be gone: evhttp then frees the request and sends nothing.
+  evhttp_send_reply(request, status, nullptr, buffer);
+  if (buffer) evbuffer_free(buffer);
+}
+
+HttpRequest value_of(evhttp_request* request) {
+  HttpRequest value;
+  value.method = method_name(evhttp_request_get_command(request));
+  const evhttp_uri* uri = evhttp_request_get_evhttp_uri(request);
+  const char* path = uri ? evhttp_uri_get_path(uri) : nullptr;
+  std::size_t size = 0;
+  if (char* decoded = evhttp_uridecode(path && *path ? path : "/", 0, &size)) {
+    value.path.assign(decoded, size);
+    std::free(decoded);
+  }
+  const char* query = uri ? evhttp_uri_get_query(uri) : nullptr;
+  evkeyvalq fields{};
+  if (query && *query && evhttp_parse_query_str(query, &fields) == 0) {
+    for (const evkeyval* field = fields.tqh_first; field; field = field->next.tqe_next) {
+      value.query.insert_or_assign(field->key, field->value ? field->value : "");
+    }
+    evhttp_clear_headers(&fields);
+  }
+  return value;
+}
+
+}  // namespace
+
+class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
+ public:
+  Impl(Loop& loop, int listening, Handler handler)
+      : handler_(std::move(handler)), http_(evhttp_new(loop.base())), accept_again_(loop, [this] { resume(); }) {
+    if (!http_) throw std::bad_alloc();
+    evhttp_set_max_headers_size(http_.get(), kMostHeader);
+    evhttp_set_max_body_size(http_.get(), kMostBody);
+    evhttp_set_timeout(http_.get(), kTimeoutSeconds);
+    // All that evhttp knows: the wrong ones are refused by path, with a 405 that says which are right.
+    evhttp_set_allowed_methods(http_.get(), 0x1ff);
+    evhttp_set_gencb(http_.get(), &Impl::on_request, this);
+    // A copy, because evhttp closes what it accepts from.
+    const int copy = fcntl(listening, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0) throw std::runtime_error(std::string("cannot serve the admin API: ") + std::strerror(errno));
+    evhttp_bound_socket* bound = evhttp_accept_socket_with_handle(http_.get(), copy);
+    if (!bound) {
+      ::close(copy);
+      throw std::runtime_error("cannot serve the admin API: libevent does not accept from its socket");
+    }
+    listener_ = evhttp_bound_socket_get_listener(bound);
+    evutil_make_socket_nonblocking(copy);
+    // evhttp keeps the listener's user pointer for itself: ours is found through this table.
+    listeners().insert({listener_, this});
+    evconnlistener_set_error_cb(listener_, &Impl::on_accept_error);
+  }
+
+  // Before the destructor, while the object is shared still.
+  void end() {
+    while (!pending_.empty()) {
+      evhttp_request* request = *pending_.begin();
+      pending_.erase(pending_.begin());
+      answer(request, 503, "application/json", R"({"ok":false,"error":"the daemon is ending"})");
+    }
+    listeners().erase(listener_);
+    http_.reset();
+  }
+
+  bool take(evhttp_request* request) { return pending_.erase(request) == 1; }
+  std::thread::id thread() const noexcept { return thread_; }
+
+ private:
+  static std::map<evconnlistener*, Impl*>& listeners() {
+    static thread_local std::map<evconnlistener*, Impl*> all;
+    return all;
+  }
+  static void on_request(evhttp_request* request, void* self) noexcept;
+  static void on_accept_error(evconnlistener* listener, void*) noexcept {
+    const auto found = listeners().find(listener);
+    if (found == listeners().end()) return;
+    log::warning("the admin API cannot accept a connection: {}", std::strerror(errno));
+    // The connection stays in the kernel's queue and would wake us again at once.
+    evconnlistener_disable(listener);
+    found->second->accept_again_.start(kAcceptPause);
+  }
+  void resume() { evconnlistener_enable(listener_); }
+
+  const std::thread::id thread_ = std::this_thread::get_id();
+  Handler handler_;
+  std::unique_ptr<evhttp, FreeEvhttp> http_;
+  LoopTimer accept_again_;
+  evconnlistener* listener_ = nullptr;
+  std::set<evhttp_request*> pending_;  // handed out, not answered
+};
+
+class HttpReply::State {
+ public:
+  State(std::weak_ptr<HttpServer::Impl> server, evhttp_request* request) : server_(std::move(server)), request_(request) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() {
+    if (!request_) return;
+    try {
+      send(500, "application/json", R"({"ok":false,"error":"there was no answer"})");
+    } catch (...) {  // out of memory: the server answers it at its end
+    }
+  }
+
+  void send(int status, std::string_view content_type, std::string_view body) {
+    evhttp_request* request = std::exchange(request_, nullptr);
+    const auto server = server_.lock();
+    // Elsewhere than on its thread the loop must not be touched: the server answers it at its end.
+    if (!request || !server || server->thread() != std::this_thread::get_id() || !server->take(request)) return;
+    answer(request, status, content_type, body);
+  }
+
+ private:
+  std::weak_ptr<HttpServer::Impl> server_;
+  evhttp_request* request_;
+};
+
+void HttpServer::Impl::on_request(evhttp_request* request, void* self) noexcept {
+  auto* server = static_cast<Impl*>(self);
+  try {
+    server->pending_.insert(request);
+    const HttpReply reply(std::make_shared<HttpReply::State>(server->weak_from_this(), request));
+    server->handler_(value_of(request), reply);
+  } catch (const std::exception& problem) {
+    log::error("the admin API could not handle a request: {}", problem.what());
+    if (server->take(request)) answer(request, 500, "application/json", R"({"ok":false,"error":"out of memory"})");
+  }
+}
+
+void HttpReply::send(int status, std::string_view content_type, std::string_view body) const {
+  state_->send(status, content_type, body);
+}
+
+HttpServer::HttpServer(Loop& loop, int listening, Handler handler)
+    : impl_(std::make_shared<Impl>(loop, listening, std::move(handler))) {}
+
+HttpServer::~HttpServer() { impl_->end(); }
+
+}  // namespace portolan

@@ -1,0 +1,215 @@
+#include "script/sandbox.h"
+
+#include "base/units.h"
+#include "script/library.h"
+
+#include <fmt/format.h>
+#include <lua.hpp>
+
+#include <ctime>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <new>
+
+namespace portolan {
+namespace {
+
+// How often the budget is looked at. Fewer instructions than this cannot be told apart.
+constexpr int kStep = 1000;
+// Allocating is work: clearing and copying memory counts as one instruction for so many bytes.
+constexpr std::size_t kBytesPerInstruction = 16;
+constexpr std::size_t kChargedAllocation = 1024;
+// Lua collects all garbage before it gives up on an allocation, which takes long in a full state.
+constexpr std::int64_t kRefusalCost = 10'000;
+constexpr Duration kRunTime = std::chrono::seconds(10);
+// Lua cuts longer names of files in its messages.
+constexpr std::size_t kLongestName = 55;
+
+Duration processor_time() noexcept {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+int panic(lua_State*) { throw LuaPanic{}; }
+
+int open_all(lua_State* state) {
+  open_library(state);
+  return 0;
+}
+
+}  // namespace
+
+Sandbox::Sandbox(const Limits& limits) : limits_(limits) {
+  state_ = lua_newstate(&Sandbox::allocate, this);
+  if (state_ == nullptr) throw std::bad_alloc();
+  // The state is not closed by the destructor when this constructor throws.
+  *static_cast<Sandbox**>(lua_getextraspace(state_)) = this;
+  lua_atpanic(state_, &panic);
+  lua_pushcfunction(state_, &open_all);
+  bounded_ = true;
+  const int status = lua_pcall(state_, 0, 0, 0);
+  bounded_ = false;
+  if (status != LUA_OK) {
+    lua_close(state_);
+    throw std::bad_alloc();
+  }
+}
+
+Sandbox::~Sandbox() { lua_close(state_); }
+
+Sandbox& Sandbox::of(lua_State* state) noexcept { return **static_cast<Sandbox**>(lua_getextraspace(state)); }
+
+void* Sandbox::allocate(void* self_pointer, void* block, std::size_t old_size, std::size_t new_size) noexcept {
+  Sandbox& self = *static_cast<Sandbox*>(self_pointer);
+  if (block == nullptr) old_size = 0;  // Lua passes a type code there
+  if (new_size == 0) {
+    std::free(block);
+    self.used_ -= old_size;
+    return nullptr;
+  }
+  if (new_size > old_size && self.bounded_) {
+    const std::size_t growth = new_size - old_size;
+    const bool too_much = self.used_ + growth > self.limits_.memory;
+    if (too_much) {
+      self.left_ -= kRefusalCost;
+    } else if (growth >= kChargedAllocation) {
+      self.left_ -= static_cast<std::int64_t>(growth / kBytesPerInstruction);
+    }
+    // The budget of a run that is stopped is not enforced here: reporting its end may need a little memory.
+    const bool too_long = self.left_ < 0 && self.running_ != nullptr && self.stopped_ == Stop::none;
+    if (too_much || too_long) {
+      if (too_long) {
+        self.stop(self.running_, Stop::instructions);
+      } else if (self.running_ != nullptr && self.stopped_ == Stop::none) {
+        self.note_position(self.running_);
+      }
+      return nullptr;
+    }
+  }
+  void* result = std::realloc(block, new_size);
+  if (result != nullptr) self.used_ += new_size - old_size;
+  return result;
+}
+
+void Sandbox::note_position(lua_State* running) noexcept {
+  position_[0] = '\0';
+  lua_Debug activation;
+  // These two only read: they are safe within an allocation and within a hook.
+  for (int level = 0; lua_getstack(running, level, &activation) != 0; ++level) {
+    lua_getinfo(running, "Sl", &activation);
+    if (activation.currentline <= 0) continue;
+    std::snprintf(position_.data(), position_.size(), "%s:%d: ", activation.short_src, activation.currentline);
+    return;
+  }
+}
+
+void Sandbox::stop(lua_State* running, Stop why) noexcept {
+  stopped_ = why;
+  note_position(running);
+}
+
+void Sandbox::raise(lua_State* running) {
+  // From now on every instruction ends here, so that no pcall in the script outlives the budget.
+  lua_sethook(running, &Sandbox::on_count, LUA_MASKCOUNT, 1);
+  lua_pushlightuserdata(running, nullptr);  // needs no memory; failure() knows what to say
+  lua_error(running);
+  std::abort();  // lua_error does not return, but is not declared so
+}
+
+void Sandbox::on_count(lua_State* running, lua_Debug*) {
+  Sandbox& self = of(running);
+  if (self.stopped_ == Stop::none) {
+    self.left_ -= kStep;
+    if (self.left_ < 0) {
+      self.stop(running, Stop::instructions);
+    } else {
+      const Duration now = processor_time();
+      if (self.time_limit_ == Duration::zero()) self.time_limit_ = now + self.time_granted_;
+      if (now > self.time_limit_) self.stop(running, Stop::time);
+    }
+  }
+  if (self.stopped_ != Stop::none) raise(running);
+}
+
+void Sandbox::charge(lua_State* running, std::uint64_t instructions) {
+  if (!bounded_) return;
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
+  left_ -= static_cast<std::int64_t>(std::min(instructions, kMost));
+  if (left_ >= 0) return;
+  if (stopped_ == Stop::none) stop(running, Stop::instructions);
+  raise(running);
+}
+
+void Sandbox::begin(lua_State* running, std::uint64_t instructions, Duration processor_time_granted) noexcept {
+  running_ = running;
+  granted_ = instructions;
+  left_ = static_cast<std::int64_t>(instructions);
+  time_granted_ = processor_time_granted;
+  time_limit_ = Duration::zero();
+  stopped_ = Stop::none;
+  position_[0] = '\0';
+  bounded_ = true;
+  const auto step = static_cast<int>(std::clamp<std::uint64_t>(instructions, 1, kStep));
+  lua_sethook(running, &Sandbox::on_count, LUA_MASKCOUNT, step);
+}
+
+std::string Sandbox::failure(lua_State* running, int status) {
+  std::string text;
+  if (stopped_ == Stop::instructions) {
+    text = fmt::format("{}stopped after {} instructions: does it loop without end?{}", position_.data(),
+                       format_count(granted_), limits_.instructions_hint);
+  } else if (stopped_ == Stop::time) {
+    text = fmt::format("{}stopped after {} of processor time: does it loop without end?", position_.data(),
+                       format_duration(time_granted_));
+  } else if (status == LUA_ERRMEM) {
+    text = fmt::format("{}stopped at {} of memory: does it grow without end?{}", position_.data(),
+                       format_size(static_cast<std::int64_t>(limits_.memory)), limits_.memory_hint);
+  } else if (lua_type(running, -1) == LUA_TSTRING) {
+    std::size_t length = 0;
+    const char* message = lua_tolstring(running, -1, &length);
+    text.assign(message, std::min<std::size_t>(length, 1000));
+  } else {
+    text = fmt::format("an error was raised whose value is no text but a {}", luaL_typename(running, -1));
+  }
+  if (text.starts_with(shown_name_ + ":")) text.replace(0, shown_name_.size(), file_);
+  return text;
+}
+
+void Sandbox::collect_garbage() noexcept {
+  try {
+    lua_gc(state_, LUA_GCCOLLECT);
+  } catch (const LuaPanic&) {
+    // Nothing can raise here: the script has no finalizers. What is left is collected later.
+  }
+}
+
+std::expected<void, std::string> Sandbox::run(const std::string& file, std::string_view source,
+                                              std::uint64_t instructions) {
+  file_ = file;
+  shown_name_ = file.size() <= kLongestName ? file : std::filesystem::path(file).filename().string();
+  if (shown_name_.size() > kLongestName) shown_name_.resize(kLongestName);
+  // A first line that starts with # is for the shell, as in Lua's own loader.
+  if (source.starts_with('#')) {
+    const std::size_t end = source.find('\n');
+    source.remove_prefix(end == std::string_view::npos ? source.size() : end);
+  }
+  begin(state_, instructions, kRunTime);
+  const std::string chunk = "@" + shown_name_;
+  int status = luaL_loadbufferx(state_, source.data(), source.size(), chunk.c_str(), "t");
+  if (status == LUA_OK) status = lua_pcall(state_, 0, 1, 0);
+  end();
+  lua_sethook(state_, nullptr, 0, 0);
+  if (status != LUA_OK) {
+    std::string text = failure(state_, status);
+    lua_settop(state_, 0);
+    return std::unexpected(std::move(text));
+  }
+  return {};
+}
+
+}  // namespace portolan

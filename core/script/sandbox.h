@@ -1,0 +1,97 @@
+// A Lua state that a configuration cannot use against its host: string, table, math and utf8 only, a cap on memory
+// and a budget of instructions.
+//
+// Owned by whoever makes it, used by one thread at a time. It refuses bytecode, finalizers and coroutines of the
+// script's own: each is a way around the budget. Time that C functions spend on behalf of the script counts as
+// instructions (see library.cc); processor time is limited as a last resort.
+//
+// Lua is built as C++: an error in it is a C++ exception of Lua's own. Never catch (...) around a call into it.
+#pragma once
+
+#include "plugin/service.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+
+struct lua_State;
+struct lua_Debug;
+
+namespace portolan {
+
+// Thrown by Lua functions that fail outside of a protected call. Deliberately no std::exception.
+struct LuaPanic {};
+
+class Sandbox {
+ public:
+  // The hints end the sentences on a stopped script: ", or raise script.memory".
+  struct Limits {
+    std::size_t memory = 0;
+    std::string_view memory_hint = {};
+    std::string_view instructions_hint = {};
+  };
+
+  // Throws std::bad_alloc when not even the libraries fit into the memory.
+  explicit Sandbox(const Limits& limits);
+  ~Sandbox();
+  Sandbox(const Sandbox&) = delete;
+  Sandbox& operator=(const Sandbox&) = delete;
+
+  lua_State* state() const noexcept { return state_; }
+  static Sandbox& of(lua_State* state) noexcept;
+
+  // Runs a chunk of text and leaves what it returns, one value, on the stack of state(). The error is a sentence with
+  // file:line in front.
+  std::expected<void, std::string> run(const std::string& file, std::string_view source, std::uint64_t instructions);
+
+  // Around a call on `running` that the caller makes itself. Between them, memory and instructions are bounded.
+  void begin(lua_State* running, std::uint64_t instructions, Duration processor_time) noexcept;
+  void end() noexcept { bounded_ = false; }
+
+  // What went wrong in the call before end(), with the error value on top of `running`: a sentence.
+  std::string failure(lua_State* running, int status);
+
+  // Takes instructions from the budget for work that C does. Raises a Lua error when there are none left.
+  void charge(lua_State* running, std::uint64_t instructions);
+
+  std::size_t memory_used() const noexcept { return used_; }
+  void collect_garbage() noexcept;
+
+  // Where portolan.log and print go. The service is a view that the caller keeps alive.
+  void set_log(LogLevel level, std::string_view service) noexcept {
+    log_level_ = level;
+    log_service_ = service;
+  }
+  LogLevel log_level() const noexcept { return log_level_; }
+  std::string_view log_service() const noexcept { return log_service_; }
+
+ private:
+  enum class Stop : std::uint8_t { none, instructions, time };
+
+  static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
+  static void on_count(lua_State* running, lua_Debug* activation);
+  void stop(lua_State* running, Stop why) noexcept;
+  [[noreturn]] static void raise(lua_State* running);
+  void note_position(lua_State* running) noexcept;
+
+  Limits limits_;
+  std::size_t used_ = 0;
+  std::int64_t left_ = 0;      // instructions
+  std::uint64_t granted_ = 0;  // what left_ began with
+  Duration time_granted_{};    // processor time
+  Duration time_limit_{};      // on the thread's processor clock; zero: not looked at yet
+  lua_State* running_ = nullptr;
+  bool bounded_ = false;
+  Stop stopped_ = Stop::none;
+  LogLevel log_level_ = LogLevel::debug;
+  std::string_view log_service_;
+  std::array<char, 96> position_{};  // "file.lua:12: " of the latest refusal
+  std::string shown_name_;           // the file as Lua's messages shorten it
+  std::string file_;
+  lua_State* state_ = nullptr;
+};
+
+}  // namespace portolan

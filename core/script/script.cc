@@ -1,0 +1,329 @@
+#include "script/script.h"
+
+#include "base/log.h"
+#include "base/net_error.h"
+#include "script/sandbox.h"
+#include "stats/service_stats.h"
+
+#include <fmt/format.h>
+#include <lua.hpp>
+
+#include <ctime>
+
+#include <algorithm>
+#include <deque>
+#include <new>
+
+namespace portolan {
+namespace {
+
+constexpr std::uint64_t kLoadInstructions = 100'000'000;
+// Instructions bound a call; this is for what they do not measure (a comparison of two long texts is one).
+constexpr Duration kCallTime = std::chrono::seconds(1);
+constexpr int kTraceDepth = 8;
+
+Duration monotonic() noexcept {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+// "; called from a.lua:3, a.lua:9": the lines above the one that failed. A dead coroutine keeps them.
+std::string trace(lua_State* running) {
+  std::string text;
+  lua_Debug activation;
+  bool first = true;
+  int shown = 0;
+  for (int level = 0; shown < kTraceDepth && lua_getstack(running, level, &activation) != 0; ++level) {
+    lua_getinfo(running, "Sl", &activation);
+    if (activation.currentline <= 0) continue;
+    // The innermost line is in the message already.
+    if (!first) {
+      text += fmt::format("{} {}:{}", shown == 0 ? "; called from" : ",", activation.short_src, activation.currentline);
+      ++shown;
+    }
+    first = false;
+  }
+  return text;
+}
+
+}  // namespace
+
+class Script::Impl {
+ public:
+  // A function of one service.
+  class Bound final : public Hook {
+   public:
+    Bound(Impl& script, std::string service, std::string name, WorkerStats& stats)
+        : script_(script), service_(std::move(service)), name_(std::move(name)), stats_(stats) {}
+
+    Outcome call(std::span<const HookValue> arguments, std::span<HookValue> results) noexcept override {
+      return script_.call(*this, arguments, results);
+    }
+
+   private:
+    friend class Impl;
+    Impl& script_;
+    std::string service_;
+    std::string name_;
+    WorkerStats& stats_;
+    int reference_ = LUA_NOREF;
+    std::size_t most_arguments_ = 0;  // arguments beyond what the function takes are not even made
+  };
+
+  Impl(std::size_t memory, std::uint64_t instructions)
+      : sandbox_({.memory = memory,
+                  .memory_hint = " (script.memory is the limit)",
+                  .instructions_hint = " (script.instructions is the limit)"}),
+        instructions_(instructions) {}
+
+  std::expected<void, std::string> load(const Configuration& configuration);
+  Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats);
+  Hook::Outcome call(Bound& hook, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept;
+  Duration time_spent() const noexcept { return time_spent_; }
+
+ private:
+  void new_coroutine();
+  void push(const HookValue& value, std::string_view service);
+  void push_session(const SessionInfo& info, std::string_view service);
+  static std::string_view take(lua_State* from, int index, HookValue& out) noexcept;
+  void fail(Bound& hook, int status) noexcept;
+  void report(Bound& hook, std::string_view what) noexcept;
+
+  Sandbox sandbox_;
+  std::uint64_t instructions_;
+  lua_State* coroutine_ = nullptr;
+  int coroutine_reference_ = LUA_NOREF;
+  int services_reference_ = LUA_NOREF;
+  int sessions_reference_ = LUA_NOREF;  // id -> table; its values are weak
+  bool calling_ = false;
+  Duration time_spent_{};
+  std::deque<Bound> hooks_;  // their addresses are given out
+};
+
+std::expected<void, std::string> Script::Impl::load(const Configuration& configuration) {
+  // Checking the file said all that it has to say; what it prints when a worker reads it again is noise.
+  sandbox_.set_log(LogLevel::debug, {});
+  if (auto result = sandbox_.run(configuration.file, configuration.source, kLoadInstructions); !result) return result;
+  lua_State* state = sandbox_.state();
+  if (lua_type(state, -1) != LUA_TTABLE) return std::unexpected(configuration.file + ": returned no table");
+  try {
+    lua_pushliteral(state, "services");
+    lua_rawget(state, -2);
+    if (lua_type(state, -1) != LUA_TTABLE) return std::unexpected(configuration.file + ": has no services");
+    services_reference_ = luaL_ref(state, LUA_REGISTRYINDEX);
+    // What else the table holds may go, unless a function refers to it.
+    lua_settop(state, 0);
+    lua_newtable(state);
+    lua_createtable(state, 0, 1);
+    lua_pushliteral(state, "v");
+    lua_setfield(state, -2, "__mode");
+    lua_setmetatable(state, -2);
+    sessions_reference_ = luaL_ref(state, LUA_REGISTRYINDEX);
+    new_coroutine();
+    lua_gc(state, LUA_GCCOLLECT);
+  } catch (const LuaPanic&) {
+    return std::unexpected(configuration.file + ": no memory is left to prepare its functions");
+  }
+  return {};
+}
+
+void Script::Impl::new_coroutine() {
+  lua_State* state = sandbox_.state();
+  lua_State* coroutine = lua_newthread(state);
+  const int reference = luaL_ref(state, LUA_REGISTRYINDEX);
+  luaL_unref(state, LUA_REGISTRYINDEX, coroutine_reference_);
+  coroutine_ = coroutine;
+  coroutine_reference_ = reference;
+}
+
+Hook* Script::Impl::hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats) {
+  for (Bound& known : hooks_) {
+    if (known.name_ == name && known.service_ == service.name && &known.stats_ == &stats) return &known;
+  }
+  lua_State* state = sandbox_.state();
+  lua_settop(state, 0);
+  try {
+    lua_rawgeti(state, LUA_REGISTRYINDEX, services_reference_);
+    // A single service may stand there without the braces of a list around it.
+    if (lua_rawlen(state, 1) > 0) lua_rawgeti(state, 1, static_cast<lua_Integer>(service.index) + 1);
+    if (lua_type(state, -1) != LUA_TTABLE) return nullptr;
+    lua_pushlstring(state, name.data(), name.size());
+    if (lua_rawget(state, -2) != LUA_TFUNCTION) return nullptr;
+    lua_pushvalue(state, -1);
+    lua_Debug function;
+    lua_getinfo(state, ">u", &function);
+    Bound& made = hooks_.emplace_back(*this, service.name, std::string(name), stats);
+    made.most_arguments_ = function.isvararg != 0 ? SIZE_MAX : function.nparams;
+    made.reference_ = luaL_ref(state, LUA_REGISTRYINDEX);
+    lua_settop(state, 0);
+    return &made;
+  } catch (const LuaPanic&) {
+    lua_settop(state, 0);
+    return nullptr;
+  }
+}
+
+void Script::Impl::push_session(const SessionInfo& info, std::string_view service) {
+  lua_State* to = coroutine_;
+  lua_rawgeti(to, LUA_REGISTRYINDEX, sessions_reference_);
+  const auto id = static_cast<lua_Integer>(info.id);
+  if (lua_rawgeti(to, -1, id) == LUA_TTABLE) {
+    lua_remove(to, -2);
+    return;
+  }
+  lua_pop(to, 1);
+  const std::string_view transport = to_string(info.transport);
+  lua_createtable(to, 0, 4);
+  lua_pushinteger(to, id);
+  lua_setfield(to, -2, "id");
+  lua_pushlstring(to, info.peer.data(), info.peer.size());
+  lua_setfield(to, -2, "peer");
+  lua_pushlstring(to, transport.data(), transport.size());
+  lua_setfield(to, -2, "transport");
+  lua_pushlstring(to, service.data(), service.size());
+  lua_setfield(to, -2, "service");
+  lua_pushvalue(to, -1);
+  lua_rawseti(to, -3, id);
+  lua_remove(to, -2);
+}
+
+void Script::Impl::push(const HookValue& value, std::string_view service) {
+  switch (value.kind) {
+    case HookValue::Kind::nil: lua_pushnil(coroutine_); return;
+    case HookValue::Kind::boolean: lua_pushboolean(coroutine_, value.boolean ? 1 : 0); return;
+    case HookValue::Kind::integer: lua_pushinteger(coroutine_, static_cast<lua_Integer>(value.integer)); return;
+    case HookValue::Kind::number: lua_pushnumber(coroutine_, value.number); return;
+    case HookValue::Kind::text: lua_pushlstring(coroutine_, value.text.data(), value.text.size()); return;
+    case HookValue::Kind::session:
+      if (value.stream != nullptr) return push_session(value.stream->info(), service);
+      if (value.peer != nullptr) return push_session(value.peer->info(), service);
+      lua_pushnil(coroutine_);
+      return;
+  }
+}
+
+// Answers the name of the type when it is none that a plugin can take.
+std::string_view Script::Impl::take(lua_State* from, int index, HookValue& out) noexcept {
+  switch (lua_type(from, index)) {
+    case LUA_TNIL: return {};
+    case LUA_TBOOLEAN:
+      out.kind = HookValue::Kind::boolean;
+      out.boolean = lua_toboolean(from, index) != 0;
+      return {};
+    case LUA_TNUMBER:
+      out.number = lua_tonumber(from, index);
+      out.kind = HookValue::Kind::number;
+      if (lua_isinteger(from, index) != 0) {
+        out.kind = HookValue::Kind::integer;
+        out.integer = lua_tointeger(from, index);
+      }
+      return {};
+    case LUA_TSTRING: {
+      std::size_t length = 0;
+      const char* text = lua_tolstring(from, index, &length);
+      out.kind = HookValue::Kind::text;
+      out.text = {text, length};
+      return {};
+    }
+    default: return luaL_typename(from, index);
+  }
+}
+
+Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> arguments,
+                                 std::span<HookValue> results) noexcept {
+  for (HookValue& result : results) result = {};
+  hook.stats_[CoreCounter::hook_calls].add();
+  // A plugin that calls a hook from within one would pull the coroutine away under the first.
+  if (calling_) {
+    report(hook, "a hook cannot be called from within another");
+    return Hook::Outcome::failed;
+  }
+  calling_ = true;
+  const Duration started = monotonic();
+  Hook::Outcome outcome = Hook::Outcome::failed;
+  try {
+    sandbox_.set_log(LogLevel::info, hook.service_);
+    lua_settop(coroutine_, 0);  // results of the call before: valid until now
+    sandbox_.begin(coroutine_, instructions_, kCallTime);
+    const std::size_t count = std::min(arguments.size(), hook.most_arguments_);
+    int status = LUA_ERRMEM;
+    int results_count = 0;
+    if (lua_checkstack(coroutine_, static_cast<int>(count) + 8) != 0) {
+      lua_rawgeti(coroutine_, LUA_REGISTRYINDEX, hook.reference_);
+      for (std::size_t index = 0; index < count; ++index) push(arguments[index], hook.service_);
+      status = lua_resume(coroutine_, sandbox_.state(), static_cast<int>(count), &results_count);
+    }
+    sandbox_.end();
+    if (status == LUA_OK) {
+      outcome = Hook::Outcome::returned;
+      const int first = lua_gettop(coroutine_) - results_count + 1;
+      for (std::size_t index = 0; index < results.size() && static_cast<int>(index) < results_count; ++index) {
+        const std::string_view refused = take(coroutine_, first + static_cast<int>(index), results[index]);
+        if (refused.empty()) continue;
+        report(hook, fmt::format("it returned a {} as value {}: a hook returns text, numbers, true, false or nil",
+                                 refused, index + 1));
+        for (HookValue& result : results) result = {};
+        outcome = Hook::Outcome::failed;
+        break;
+      }
+    } else {
+      fail(hook, status);
+    }
+  } catch (const LuaPanic&) {
+    // An argument did not fit into the memory.
+    sandbox_.end();
+    fail(hook, LUA_ERRMEM);
+  } catch (const std::exception& error) {
+    sandbox_.end();
+    report(hook, error.what());
+  }
+  time_spent_ += monotonic() - started;
+  calling_ = false;
+  return outcome;
+}
+
+void Script::Impl::fail(Bound& hook, int status) noexcept {
+  try {
+    if (status == LUA_YIELD) {
+      report(hook, "it yielded: a hook cannot wait");
+    } else {
+      report(hook, sandbox_.failure(coroutine_, status) + trace(coroutine_));
+    }
+    // An error within Lua's own count of instructions leaves a coroutine in which nothing is counted any more, and a
+    // dead one cannot be used again: the next call gets a fresh one. Nothing runs in the old one, not even __close.
+    lua_settop(sandbox_.state(), 0);
+    new_coroutine();
+    if (status == LUA_ERRMEM) sandbox_.collect_garbage();
+  } catch (const LuaPanic&) {
+    report(hook, "no memory is left in the state");
+  } catch (const std::exception& error) {
+    report(hook, error.what());
+  }
+}
+
+void Script::Impl::report(Bound& hook, std::string_view what) noexcept {
+  hook.stats_[CoreCounter::hook_failures].add();
+  log::print(LogLevel::error, {.service = hook.service_}, "{} failed: {}", hook.name_, what);
+}
+
+Script::Script(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Script::~Script() = default;
+
+std::expected<std::unique_ptr<Script>, std::string> Script::load(const Configuration& configuration) {
+  try {
+    auto impl = std::make_unique<Impl>(configuration.script_memory, configuration.script_instructions);
+    if (auto result = impl->load(configuration); !result) return std::unexpected(result.error());
+    return std::unique_ptr<Script>(new Script(std::move(impl)));
+  } catch (const std::bad_alloc&) {
+    return std::unexpected(configuration.file + ": script.memory is too small for a Lua state");
+  }
+}
+
+Hook* Script::hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats) {
+  return impl_->hook(service, name, stats);
+}
+
+Duration Script::time_spent() const noexcept { return impl_->time_spent(); }
+
+}  // namespace portolan

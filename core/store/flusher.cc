@@ -1,0 +1,108 @@
+#include "flusher.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace portolan {
+namespace {
+
+constexpr std::int64_t kMinuteMs = 60'000;
+
+// Free pages are used again by what comes next; only when they are many is the file made smaller, a piece at a time.
+constexpr std::int64_t kFreePagesKept = 512;
+constexpr int kPagesGivenBack = 128;
+
+std::int64_t minute_of(std::int64_t now_ms) noexcept {
+  std::int64_t minute = now_ms / kMinuteMs;
+  if (now_ms % kMinuteMs < 0) --minute;
+  return minute * 60;
+}
+
+}  // namespace
+
+std::expected<Flusher, std::string> Flusher::open(const std::string& path) {
+  Flusher flusher;
+  flusher.path_ = path;
+  auto lock = lock_database(path);
+  if (!lock) return std::unexpected(lock.error());
+  flusher.lock_ = std::move(*lock);
+  if (auto connected = flusher.connect(Creation::allowed); !connected) return std::unexpected(connected.error());
+  return flusher;
+}
+
+std::expected<void, std::string> Flusher::connect(Creation creation) {
+  auto database = Database::open(path_, creation);
+  if (!database) return std::unexpected(database.error());
+  auto writer = Writer::make(database->connection());
+  if (!writer) return std::unexpected(explain(path_, writer.error()));
+  database_ = std::move(*database);
+  writer_ = std::move(*writer);
+  return {};
+}
+
+void Flusher::take(const StatsRegistry& registry, std::int64_t now_ms) {
+  if (interval_start_ms_ < 0) interval_start_ms_ = now_ms;
+  figures_.take(registry, minute_of(interval_start_ms_));
+  interval_start_ms_ = now_ms;
+}
+
+std::expected<bool, std::string> Flusher::write(RecordQueue& records, const Retention& retention, std::int64_t now_ms,
+                                                bool last) {
+  PendingRecords pending = records.take_pending();
+  auto written = write_once(pending, retention, now_ms, last);
+  if (!written) records.put_back(std::move(pending));
+  return written;
+}
+
+std::expected<bool, std::string> Flusher::write_once(const PendingRecords& records, const Retention& retention,
+                                                     std::int64_t now_ms, bool last) {
+  if (!database_) {
+    if (auto connected = connect(Creation::refused); !connected) return std::unexpected(connected.error());
+  }
+  const std::int64_t minute = minute_of(now_ms);
+  if (!figures_.empty() || !records.empty()) {
+    // Otherwise SQLite would go on writing a file that nobody can find.
+    if (!database_->in_place()) {
+      writer_.reset();
+      database_.reset();
+      return std::unexpected(fmt::format(
+          "store \"{}\": the file was moved or deleted while portolan ran: put it back, or restart for a new one", path_));
+    }
+  }
+  auto written = writer_->write(figures_, records, now_ms / 1000, last ? minute + 60 : minute, retention);
+  if (!written) {
+    const SqlError& error = written.error();
+    // A disk that went away and came back is another file to the kernel: only what will pass on this very connection
+    // keeps it.
+    const bool keeps = error.code == SQLITE_FULL || error.code == SQLITE_BUSY || error.code == SQLITE_NOMEM;
+    std::string sentence = explain(path_, error);
+    if (!keeps) {
+      writer_.reset();
+      database_.reset();
+    }
+    return std::unexpected(std::move(sentence));
+  }
+  figures_.clear();
+  if (*written) give_back_space();
+  return *written;
+}
+
+// Best effort: the counts are safe already.
+void Flusher::give_back_space() {
+  Connection& connection = database_->connection();
+  const auto free_pages = connection.integer("PRAGMA freelist_count");
+  if (!free_pages || *free_pages <= kFreePagesKept) return;
+  const auto pages = connection.integer("PRAGMA page_count");
+  if (!pages || *free_pages < *pages / 4) return;
+  std::ignore = connection.execute(fmt::format("PRAGMA incremental_vacuum({})", kPagesGivenBack));
+}
+
+void Flusher::close() noexcept {
+  writer_.reset();
+  if (database_) database_->close();
+  database_.reset();
+  lock_.reset();
+}
+
+}  // namespace portolan

@@ -1,0 +1,142 @@
+#include "sqlite.h"
+
+#include <utility>
+
+namespace portolan {
+namespace {
+
+SqlError error_of(sqlite3* handle, int result) {
+  SqlError error;
+  error.code = result & 0xff;
+  error.extended = result;
+  error.message = sqlite3_errstr(result);
+  if (handle) {
+    const int extended = sqlite3_extended_errcode(handle);
+    // The connection's own text belongs to its last call only.
+    if ((extended & 0xff) == error.code) {
+      error.extended = extended;
+      error.message = sqlite3_errmsg(handle);
+    }
+    error.system = sqlite3_system_errno(handle);
+  }
+  return error;
+}
+
+}  // namespace
+
+std::expected<Connection, SqlError> Connection::open(const std::string& name, int flags, int busy_timeout_ms) {
+  sqlite3* raw = nullptr;
+  // One thread at a time uses a connection, so it needs no mutex of its own.
+  const int result = sqlite3_open_v2(name.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+  Connection connection;
+  connection.handle_.reset(raw);
+  if (result != SQLITE_OK) return std::unexpected(error_of(raw, result));
+  sqlite3_extended_result_codes(raw, 0);
+  sqlite3_busy_timeout(raw, busy_timeout_ms);
+  return connection;
+}
+
+SqlResult Connection::execute(const std::string& sql) {
+  const int result = sqlite3_exec(get(), sql.c_str(), nullptr, nullptr, nullptr);
+  if (result != SQLITE_OK) return std::unexpected(error_of(get(), result));
+  return {};
+}
+
+std::expected<std::int64_t, SqlError> Connection::integer(const std::string& query) {
+  auto statement = Statement::prepare(*this, query);
+  if (!statement) return std::unexpected(statement.error());
+  const auto row = statement->step();
+  if (!row) return std::unexpected(row.error());
+  return *row ? statement->integer(0) : 0;
+}
+
+SqlError Connection::error() const { return error_of(get(), sqlite3_errcode(get())); }
+
+std::expected<Statement, SqlError> Statement::prepare(const Connection& connection, std::string_view sql) {
+  sqlite3_stmt* raw = nullptr;
+  const int result = sqlite3_prepare_v3(connection.get(), sql.data(), static_cast<int>(sql.size()),
+                                        SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+  Statement statement;
+  statement.handle_.reset(raw);
+  if (result != SQLITE_OK) return std::unexpected(error_of(connection.get(), result));
+  return statement;
+}
+
+Statement& Statement::bind(int index, std::nullptr_t) noexcept {
+  keep(sqlite3_bind_null(handle_.get(), index));
+  return *this;
+}
+Statement& Statement::bind(int index, double value) noexcept {
+  keep(sqlite3_bind_double(handle_.get(), index, value));
+  return *this;
+}
+Statement& Statement::bind(int index, std::string_view text) noexcept {
+  // A view of nothing may have no address, which SQLite would take for NULL.
+  keep(sqlite3_bind_text64(handle_.get(), index, text.empty() ? "" : text.data(), text.size(), SQLITE_TRANSIENT,
+                           SQLITE_UTF8));
+  return *this;
+}
+Statement& Statement::bind_blob(int index, std::string_view bytes) noexcept {
+  keep(sqlite3_bind_blob64(handle_.get(), index, bytes.empty() ? "" : bytes.data(), bytes.size(), SQLITE_TRANSIENT));
+  return *this;
+}
+Statement& Statement::bind_integer(int index, std::int64_t value) noexcept {
+  keep(sqlite3_bind_int64(handle_.get(), index, value));
+  return *this;
+}
+
+SqlResult Statement::run() {
+  const auto row = step();
+  if (!row) return std::unexpected(row.error());
+  reset();
+  return {};
+}
+
+std::expected<bool, SqlError> Statement::step() {
+  sqlite3* const handle = sqlite3_db_handle(handle_.get());
+  if (bind_result_ != SQLITE_OK) {
+    const int result = bind_result_;
+    reset();
+    return std::unexpected(error_of(nullptr, result));
+  }
+  const int result = sqlite3_step(handle_.get());
+  if (result == SQLITE_ROW) return true;
+  if (result == SQLITE_DONE) {
+    reset();
+    return false;
+  }
+  SqlError error = error_of(handle, result);
+  reset();
+  return std::unexpected(std::move(error));
+}
+
+void Statement::reset() noexcept {
+  sqlite3_reset(handle_.get());
+  bind_result_ = SQLITE_OK;
+}
+
+std::string Statement::text(int column) const {
+  const void* const bytes = sqlite3_column_blob(handle_.get(), column);
+  const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_.get(), column));
+  return bytes ? std::string(static_cast<const char*>(bytes), size) : std::string();
+}
+
+std::expected<Transaction, SqlError> Transaction::begin(Connection& connection) {
+  if (auto begun = connection.execute("BEGIN IMMEDIATE"); !begun) return std::unexpected(begun.error());
+  return Transaction(connection);
+}
+
+Transaction::~Transaction() {
+  // Some errors (a full disk, a failed write) have rolled back already.
+  if (connection_ && !sqlite3_get_autocommit(connection_->get())) {
+    sqlite3_exec(connection_->get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+}
+
+SqlResult Transaction::commit() {
+  auto done = connection_->execute("COMMIT");
+  if (done) connection_ = nullptr;
+  return done;
+}
+
+}  // namespace portolan

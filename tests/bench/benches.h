@@ -1,0 +1,33 @@
+// The list of benches, in the order in which `all` runs them.
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "options.h"
+#include "table.h"
+
+namespace portolan::bench {
+
+struct Bench {
+  std::string_view name;
+  std::string_view summary;
+  std::vector<Table> (*run)(const Options& options);
+};
+
+std::span<const Bench> benches();
+const Bench* find_bench(std::string_view name);
+
+// bench_traffic.cc: Portolan beside a floor and Go
+std::vector<Table> bench_echo(const Options& options);
+std::vector<Table> bench_binary(const Options& options);
+std::vector<Table> bench_udp(const Options& options);
+std::vector<Table> bench_connect(const Options& options);
+// bench_portolan.cc: what Portolan's own parts cost
+std::vector<Table> bench_memory(const Options& options);
+std::vector<Table> bench_stats(const Options& options);
+std::vector<Table> bench_start(const Options& options);
+std::vector<Table> bench_hook(const Options& options);
+
+}  // namespace portolan::bench

@@ -1,0 +1,86 @@
+// portolan_bench: runs the benches and prints their tables. Progress goes to stderr, results to stdout.
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <exception>
+#include <iterator>
+
+#include "benches.h"
+#include "net.h"
+#include "options.h"
+#include "table.h"
+
+namespace portolan::bench {
+namespace {
+
+constexpr std::array kBenches = {
+    Bench{"echo", "TCP echo: CPU per request, and throughput when pipelined", bench_echo},
+    Bench{"binary", "binary frames: CPU per request, and throughput when pipelined", bench_binary},
+    Bench{"udp", "UDP echo: CPU per datagram", bench_udp},
+    Bench{"connect", "connect, ask, close: CPU per connection", bench_connect},
+    Bench{"memory", "memory of an idle TCP session", bench_memory},
+    Bench{"stats", "what statistics and the store cost", bench_stats},
+    Bench{"start", "cold start to the first answer, and idle memory", bench_start},
+    Bench{"hook", "what a Lua hook costs per line", bench_hook},
+};
+
+void pin_this_process(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  if (::sched_setaffinity(0, sizeof set, &set) != 0)
+    fmt::print(stderr, "{}\n", error_text("cannot pin the load"));
+}
+
+int run(const Options& options) {
+  raise_descriptor_limit();
+  catch_interrupts();
+  if (options.load_cpu) pin_this_process(*options.load_cpu);
+  std::vector<Table> all;
+  for (const Bench& bench : kBenches) {
+    if ((options.bench != "all" && options.bench != bench.name) || interrupted()) continue;
+    auto tables = bench.run(options);
+    std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
+    for (const Table& table : tables) {
+      if (options.format == Format::kText) fmt::print("{}\n", to_text(table));
+      if (options.format == Format::kMarkdown) fmt::print("{}\n", to_markdown(table));
+    }
+    std::fflush(stdout);
+    std::ranges::move(tables, std::back_inserter(all));
+  }
+  if (options.format == Format::kJson) fmt::print("{}", to_json(all));
+  return interrupted() ? 130 : 0;
+}
+
+}  // namespace
+
+std::span<const Bench> benches() { return kBenches; }
+
+const Bench* find_bench(std::string_view name) {
+  const auto* found = std::ranges::find(kBenches, name, &Bench::name);
+  return found != kBenches.end() ? found : nullptr;
+}
+
+}  // namespace portolan::bench
+
+int main(int argc, char** argv) {
+  using namespace portolan::bench;
+  const auto options = parse_options(argc, argv);
+  if (!options) {
+    fmt::print(stderr, "portolan_bench: {}\n\n{}", options.error(), usage());
+    return 2;
+  }
+  if (options->help) {
+    fmt::print("{}", usage());
+    return 0;
+  }
+  try {
+    return run(*options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "portolan_bench: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,130 @@
+#include "options.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+
+#include "benches.h"
+
+namespace portolan::bench {
+namespace {
+
+constexpr int kMaxRounds = 1000;
+constexpr double kMaxSeconds = 60;
+
+std::vector<std::string> split(std::string_view text) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+std::optional<int> whole_number(std::string_view text, int low, int high) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < low || value > high) return {};
+  return value;
+}
+
+Result<void> set(Options& options, std::string_view name, const std::string& value) {
+  if (name == "--portolan") {
+    options.portolan = value;
+  } else if (name == "--servers") {
+    options.directory = value;
+  } else if (name == "--only") {
+    options.only = split(value);
+    for (const std::string& key : options.only) {
+      if (key == "floor" || key == "portolan" || key == "go") continue;
+      return Failure(fmt::format("--only takes floor, portolan, go, and not \"{}\"", key));
+    }
+  } else if (name == "--rounds") {
+    options.rounds = whole_number(value, 1, kMaxRounds);
+    if (!options.rounds)
+      return Failure(fmt::format("--rounds takes 1 to {}, and not \"{}\"", kMaxRounds, value));
+  } else if (name == "--seconds") {
+    char* end = nullptr;
+    const double seconds = std::strtod(value.c_str(), &end);
+    if (end == value.c_str() || *end != '\0' || !(seconds >= 0.01 && seconds <= kMaxSeconds)) {
+      return Failure(fmt::format("--seconds takes 0.01 to {}, and not \"{}\"", kMaxSeconds, value));
+    }
+    options.seconds = seconds;
+  } else if (name == "--pin") {
+    const auto cpus = split(value);
+    options.server_cpu = whole_number(cpus[0], 0, CPU_SETSIZE - 1);
+    options.load_cpu = cpus.size() == 2 ? whole_number(cpus[1], 0, CPU_SETSIZE - 1) : std::nullopt;
+    if (!options.server_cpu || !options.load_cpu) {
+      return Failure(fmt::format("--pin takes two CPUs such as 0,1, and not \"{}\"", value));
+    }
+  } else {
+    return Failure(fmt::format("there is no option {}", name));
+  }
+  return {};
+}
+
+}  // namespace
+
+bool Options::wants(std::string_view key) const {
+  return only.empty() || std::ranges::find(only, key) != only.end();
+}
+
+Result<Options> parse_options(int argc, char** argv) {
+  Options options;
+  std::error_code ignored;
+  options.directory = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--help" || argument == "-h") {
+      options.help = true;
+      return options;
+    }
+    if (argument == "--json") {
+      options.format = Format::kJson;
+    } else if (argument == "--markdown") {
+      options.format = Format::kMarkdown;
+    } else if (!argument.starts_with("-")) {
+      if (!options.bench.empty())
+        return Failure(fmt::format("one bench at a time: {} or {}", options.bench, argument));
+      options.bench = argument;
+    } else if (const auto equals = argument.find('='); equals != std::string_view::npos) {
+      auto done = set(options, argument.substr(0, equals), std::string(argument.substr(equals + 1)));
+      if (!done) return Failure(std::move(done).error());
+    } else if (i + 1 < argc) {
+      auto done = set(options, argument, argv[++i]);
+      if (!done) return Failure(std::move(done).error());
+    } else {
+      return Failure(fmt::format("{} needs a value, or does not exist", argument));
+    }
+  }
+  if (options.bench.empty()) return Failure("which bench?");
+  if (options.bench != "all" && find_bench(options.bench) == nullptr) {
+    return Failure(fmt::format("there is no bench \"{}\"", options.bench));
+  }
+  return options;
+}
+
+std::string usage() {
+  std::string text =
+      "usage: portolan_bench NAME [options]\n\n"
+      "  --portolan FILE   the portolan binary; without it only the floor and Go run\n"
+      "  --only LIST       of floor,portolan,go\n"
+      "  --rounds N        rounds of every server (each bench has its own number)\n"
+      "  --seconds S       seconds of load in a round\n"
+      "  --pin S,L         keep servers on CPU S and the load generator on CPU L (default: the kernel "
+      "decides)\n"
+      "  --json            one JSON document\n"
+      "  --markdown        tables for the README\n"
+      "  --servers DIR     where bench_floor, go_echo and go_binary are (default: beside this program)\n\n"
+      "benches:\n";
+  for (const Bench& bench : benches()) text += fmt::format("  {:<10}{}\n", bench.name, bench.summary);
+  text += fmt::format("  {:<10}{}\n", "all", "all of them in this order");
+  return text;
+}
+
+}  // namespace portolan::bench

@@ -1,0 +1,47 @@
+// The servers that a bench sets side by side, and how each is started.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "options.h"
+#include "process.h"
+
+namespace portolan::bench {
+
+struct Contender {
+  std::string key;    // floor, portolan or go
+  std::string label;  // the row's name
+  Command command;
+  std::string service;
+  std::string scheme;
+  std::string unavailable;  // why there is nothing to start; empty when there is
+};
+
+class Servers {
+ public:
+  explicit Servers(const Options& options) : options_(options) {}
+
+  Contender floor(const std::string& mode, const std::string& scheme = "tcp") const;
+  // `settings` are the top-level lines and `services` the entries of the list in a configuration.
+  Contender portolan(const std::string& label, std::string_view settings, std::string_view services,
+                     const std::string& service, const std::string& scheme = "tcp");
+  // The Go server at its default and with GOMAXPROCS=1.
+  std::vector<Contender> go(const std::string& peer) const;
+
+ private:
+  Command command(std::vector<std::string> arguments) const;
+
+  const Options& options_;
+  TemporaryDirectory directory_;
+  int configurations_ = 0;
+};
+
+// What a service needs to serve any load of the benches: no limit of its own gets in the way.
+inline constexpr std::string_view kNoLimits =
+    "max_sessions = 20000, max_sessions_per_client = 0, idle_timeout = \"0s\", first_message_timeout = "
+    "\"0s\"";
+
+}  // namespace portolan::bench

@@ -1,0 +1,87 @@
+// A whole plugin of somebody else's: it puts a greeting in front of whatever it receives, and says goodbye by a hook.
+#include <portolan/plugin/descriptor.h>
+#include <portolan/plugin/service.h>
+
+#include <new>
+
+namespace {
+
+using namespace portolan;
+
+enum Counters : std::size_t { kGreetings };
+
+class Greeter final : public Service, public StreamHandler {
+ public:
+  Greeter(Context& context, const Options& options)
+      : context_(context), greeting_(options.text("greeting")), on_greet_(context.hook("on_greet")) {}
+
+  StreamHandler* open(Stream&) noexcept override { return this; }  // no state of its own for each session
+
+  std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override {
+    if (!stream.admit(data.size())) return 0;
+    context_.count(kGreetings);
+    const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
+    HookValue answer[1];
+    const HookValue arguments[] = {HookValue::of(text), HookValue::of(stream)};
+    if (on_greet_ != nullptr && on_greet_->call(arguments, answer) == Hook::Outcome::returned &&
+        answer[0].kind == HookValue::Kind::text) {
+      stream.write(answer[0].text);
+      return data.size();
+    }
+    stream.write(greeting_);
+    stream.write(data);
+    return data.size();
+  }
+
+ private:
+  Context& context_;
+  std::string_view greeting_;  // the options outlive the service
+  Hook* on_greet_;
+};
+
+constexpr Option kPauseFields[] = {
+    {.key = "every", .type = OptionType::duration, .fallback = "10s", .help = "how often", .min = 1, .max = 3600},
+    {.key = "for", .type = OptionType::duration, .fallback = "1s", .help = "how long"},
+};
+constexpr Option kOptions[] = {
+    {.key = "greeting",
+     .type = OptionType::text,
+     .fallback = "hello ",
+     .help = "what is put in front",
+     .min = 1,
+     .max = 64},
+    {.key = "pause", .type = OptionType::table, .help = "when it is silent", .fields = kPauseFields},
+    {.key = "friends", .type = OptionType::address, .help = "whom it knows", .list = true},
+};
+constexpr HookDeclaration kHooks[] = {
+    {.name = "on_greet", .signature = "(text, session) -> string | nil", .help = "makes the whole answer"},
+};
+constexpr CounterDeclaration kCounters[] = {{.name = "greetings", .help = "answers given"}};
+
+void validate(const Options& options, Problems& problems) noexcept {
+  const Options& pause = options.table("pause");
+  if (pause.duration("for") >= pause.duration("every")) {
+    problems.add("pause.for", "must be shorter than pause.every");
+  }
+}
+
+Service* make(Context& context, const Options& options, Problems& problems) noexcept {
+  auto* greeter = new (std::nothrow) Greeter(context, options);
+  if (greeter == nullptr) problems.add("", "out of memory");
+  return greeter;
+}
+
+constexpr Descriptor kGreeter = {
+    .name = "greeter",
+    .summary = "puts a greeting in front of what it receives",
+    .transports = kTcp | kUnix,
+    .options = kOptions,
+    .hooks = kHooks,
+    .counters = kCounters,
+    .validate = validate,
+    .make = make,
+};
+
+}  // namespace
+
+PORTOLAN_EXPORT_PLUGIN(kGreeter)

@@ -1,0 +1,45 @@
+// Certificates of the test's own, made by OpenSSL when they are wanted, and TLS contexts for clients that use them.
+//
+// Any thread; whoever gets a context frees it (ClientTls does).
+#pragma once
+
+#include <string>
+
+#include <openssl/ssl.h>
+
+namespace portolan::testing {
+
+// A key and its certificate, both PEM.
+struct Identity {
+  std::string key;
+  std::string certificate;
+};
+
+// Signs for itself, and may sign others.
+Identity make_authority(const std::string& name);
+// For `name` and the addresses of loopback, signed by `authority`.
+Identity issue(const Identity& authority, const std::string& name);
+
+struct ClientTlsOptions {
+  std::string authority = {};  // PEM: the server must be signed by it; empty: anything goes
+  Identity identity = {};      // shown to a server that asks; empty: none
+  int min_version = TLS1_2_VERSION;
+  int max_version = TLS1_3_VERSION;
+};
+
+class ClientTls {
+ public:
+  explicit ClientTls(const ClientTlsOptions& options = {});
+  ~ClientTls() { SSL_CTX_free(context_); }
+  ClientTls(const ClientTls&) = delete;
+  ClientTls& operator=(const ClientTls&) = delete;
+  operator SSL_CTX*() const noexcept { return context_; }
+
+ private:
+  SSL_CTX* context_;
+};
+
+// The common name of the certificate that the peer showed.
+std::string peer_name(SSL* ssl);
+
+}  // namespace portolan::testing

@@ -174,7 +174,9 @@ class Table {
 void print_tables(const StatsCommandOptions& options, const std::vector<ReportRow>& rows) {
   const bool timed = options.by != Grouping::total;
   // Human units where a human reads; what is piped on stays whole numbers that awk can add up.
-  const auto count = [&](std::uint64_t value) { return options.terminal ? format_count(value) : fmt::to_string(value); };
+  const auto count = [&](std::uint64_t value) {
+    return options.terminal ? format_count(value) : fmt::to_string(value);
+  };
   const auto bytes = [&](std::uint64_t value) { return options.terminal ? size_text(value) : fmt::to_string(value); };
   const auto latency = [&](const HistogramSnapshot& histogram, double share) -> std::string {
     if (histogram.empty()) return "-";
@@ -184,10 +186,10 @@ void print_tables(const StatsCommandOptions& options, const std::vector<ReportRo
   const std::string unit = options.terminal ? "" : "_us";
   std::vector<std::string> heads;
   if (timed) heads.emplace_back("time");
-  for (const std::string& head : {std::string("service"), std::string("plugin"), std::string("sessions"),
-                                  std::string("messages"), std::string("bytes_in"), std::string("bytes_out"),
-                                  std::string("refused"), std::string("failed"), "p50" + unit, "p90" + unit,
-                                  "p99" + unit, std::string("size_p99")}) {
+  for (const std::string& head :
+       {std::string("service"), std::string("plugin"), std::string("sessions"), std::string("messages"),
+        std::string("bytes_in"), std::string("bytes_out"), std::string("refused"), std::string("failed"), "p50" + unit,
+        "p90" + unit, "p99" + unit, std::string("size_p99")}) {
     heads.push_back(head);
   }
   Table table(std::move(heads), timed ? 3 : 2);
@@ -209,8 +211,8 @@ void print_tables(const StatsCommandOptions& options, const std::vector<ReportRo
   table.print(options.terminal);
 
   // Under the table, in one piece for the whole range.
-  for (const auto& [title, head, member] :
-       {std::tuple("refusals", "reason", &ReportRow::refusals), std::tuple("counters", "counter", &ReportRow::counters)}) {
+  for (const auto& [title, head, member] : {std::tuple("refusals", "reason", &ReportRow::refusals),
+                                            std::tuple("counters", "counter", &ReportRow::counters)}) {
     std::map<std::pair<std::string, std::string>, std::uint64_t> sums;
     for (const ReportRow& row : rows) {
       for (const auto& [name, value] : row.*member) sums[{row.service, name}] += value;
@@ -235,9 +237,11 @@ int stats_command(const StatsCommandOptions& options) {
     return kUnreadable;
   }
   if (rows->empty() && !options.service.empty()) {
-    fmt::print(stderr, "portolan stats: service \"{}\" has nothing in the store{}: \"portolan stats --since 0\" shows"
-                       " which services have\n",
-               options.service, options.since.count() > 0 ? fmt::format(" in the last {}", format_duration(options.since)) : "");
+    fmt::print(stderr,
+               "portolan stats: service \"{}\" has nothing in the store{}: \"portolan stats --since 0\" shows"
+               " which services have\n",
+               options.service,
+               options.since.count() > 0 ? fmt::format(" in the last {}", format_duration(options.since)) : "");
     return kNothingFound;
   }
   if (options.json) {

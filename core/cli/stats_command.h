@@ -12,9 +12,9 @@
 namespace portolan {
 
 struct StatsCommandOptions {
-  std::string path;                              // of the database
-  std::string service = {};                      // empty: all
-  Duration since = std::chrono::hours(24);       // how far back; 0: all that is kept
+  std::string path;                         // of the database
+  std::string service = {};                 // empty: all
+  Duration since = std::chrono::hours(24);  // how far back; 0: all that is kept
   bool json = false;
   Grouping by = Grouping::total;
   bool terminal = false;  // standard output is one: colours, lines, human units

@@ -155,6 +155,10 @@ Address Address::from(const sockaddr* address) noexcept {
 }
 
 std::expected<Address, std::string> Address::parse(std::string_view text) {
+  // inet_pton would stop there, and so would whoever prints the complaint.
+  if (text.find('\0') != std::string_view::npos) {
+    return std::unexpected(fmt::format("\"{}\": an address cannot hold a NUL byte", text.substr(0, text.find('\0'))));
+  }
   // Which colon separates the port: the one after a bracket, or the only one (IPv6 has at least two).
   std::string_view host = text;
   std::string_view port_text;
@@ -203,12 +207,10 @@ std::expected<Address, std::string> Address::parse(std::string_view text) {
   Address result;
   in6_addr v6{};
   in_addr v4{};
-  // inet_pton stops at a NUL, which a string from Lua may hold.
-  const bool clean = bare.find('\0') == std::string::npos;
-  if (clean && !bracketed && percent == std::string_view::npos && inet_pton(AF_INET, bare.c_str(), &v4) == 1) {
+  if (!bracketed && percent == std::string_view::npos && inet_pton(AF_INET, bare.c_str(), &v4) == 1) {
     result.family_ = AF_INET;
     std::memcpy(result.bytes_.data(), &v4, 4);
-  } else if (clean && inet_pton(AF_INET6, bare.c_str(), &v6) == 1) {
+  } else if (inet_pton(AF_INET6, bare.c_str(), &v6) == 1) {
     sockaddr_in6 full{};
     full.sin6_family = AF_INET6;
     full.sin6_addr = v6;
@@ -218,7 +220,7 @@ std::expected<Address, std::string> Address::parse(std::string_view text) {
       if (!index) return std::unexpected(index.error());
       if (result.is_v6()) result.scope_id_ = *index;
     }
-  } else if (bracketed && clean && inet_pton(AF_INET, bare.c_str(), &v4) == 1) {
+  } else if (bracketed && inet_pton(AF_INET, bare.c_str(), &v4) == 1) {
     return std::unexpected(fmt::format("\"{}\": brackets are for IPv6; write {} without them", text, bare));
   } else if (bare.find_first_not_of("0123456789.") == std::string::npos) {
     return std::unexpected(

@@ -39,7 +39,8 @@ std::string may_not(const std::string& what, int error_number) {
     return fmt::format("{} is on a read-only file system: mount it writable or change store.path", what);
   }
   if (error_number == EACCES || error_number == EPERM) {
-    return fmt::format("user id {} may not write {}: change its owner or mode, or change store.path", ::geteuid(), what);
+    return fmt::format("user id {} may not write {}: change its owner or mode, or change store.path", ::geteuid(),
+                       what);
   }
   if (error_number == ENOSPC || error_number == EDQUOT) {
     return fmt::format("no space left for {}: make room or change store.path", what);
@@ -53,8 +54,9 @@ std::expected<void, std::string> check_directory(const std::string& path) {
   if (::stat(directory.c_str(), &found) != 0) {
     const int error_number = errno;
     if (error_number == ENOENT) {
-      return refuse(path, fmt::format("the directory \"{0}\" does not exist: create it (mkdir -p {0}) or change store.path",
-                                      directory));
+      return refuse(path,
+                    fmt::format("the directory \"{0}\" does not exist: create it (mkdir -p {0}) or change store.path",
+                                directory));
     }
     if (error_number == EACCES) {
       return refuse(path, fmt::format("user id {} may not enter the directory \"{}\": change its owner or mode, or"
@@ -78,9 +80,10 @@ std::expected<void, std::string> make_file(const std::string& path) {
 }
 
 std::string move_aside(const std::string& path) {
-  return fmt::format("move it aside with its log (mv {0} {0}.damaged; mv {0}-wal {0}.damaged-wal) and start again: a"
-                     " new one is made, and \"sqlite3 {0}.damaged .recover\" gets out what can still be read",
-                     path);
+  return fmt::format(
+      "move it aside with its log (mv {0} {0}.damaged; mv {0}-wal {0}.damaged-wal) and start again: a"
+      " new one is made, and \"sqlite3 {0}.damaged .recover\" gets out what can still be read",
+      path);
 }
 
 off_t size_of(const std::string& path) noexcept {
@@ -95,9 +98,10 @@ std::expected<void, std::string> check_content(const std::string& path, Connecti
     return refuse(path, "it is an SQLite database of another program: change store.path");
   }
   if (found->state == SchemaState::newer) {
-    return refuse(path, fmt::format("its schema has version {}, and this portolan knows versions up to {}: run the newer"
-                                    " portolan that made it, or change store.path",
-                                    found->version, migrations().back().version));
+    return refuse(path,
+                  fmt::format("its schema has version {}, and this portolan knows versions up to {}: run the newer"
+                              " portolan that made it, or change store.path",
+                              found->version, migrations().back().version));
   }
   if (found->state == SchemaState::empty || (orderly && size_of(path) > kAlwaysCheckedBytes)) return {};
   auto check = Statement::prepare(connection, "PRAGMA quick_check(1)");
@@ -139,25 +143,24 @@ std::string explain(const std::string& path, const SqlError& error) {
     case SQLITE_NOTADB:
       return sentence("the file is not an SQLite database (or its first page is damaged): change store.path, or " +
                       move_aside(path));
-    case SQLITE_CORRUPT:
-      return sentence(fmt::format("the file is damaged ({}): {}", error.message, move_aside(path)));
+    case SQLITE_CORRUPT: return sentence(fmt::format("the file is damaged ({}): {}", error.message, move_aside(path)));
     case SQLITE_FULL:
       return sentence("the disk is full: make room; what is counted until then stays in memory and is written later");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return sentence("another program holds a lock on the file: end its transaction (an open sqlite3 shell?)");
     case SQLITE_READONLY:
-      return sentence(fmt::format("the file is read-only for user id {}: change its owner or mode, or mount its file"
-                                  " system writable",
-                                  ::geteuid()));
+      return sentence(
+          fmt::format("the file is read-only for user id {}: change its owner or mode, or mount its file"
+                      " system writable",
+                      ::geteuid()));
     case SQLITE_IOERR:
       return sentence(fmt::format("reading or writing failed ({}{}{}): check the disk", error.message,
                                   error.system ? ", " : "", error.system ? std::strerror(error.system) : ""));
     case SQLITE_CANTOPEN:
-      return sentence(fmt::format("cannot be opened ({})", error.system ? std::strerror(error.system)
-                                                                        : error.message.c_str()));
-    default:
-      return sentence(error.message);
+      return sentence(
+          fmt::format("cannot be opened ({})", error.system ? std::strerror(error.system) : error.message.c_str()));
+    default: return sentence(error.message);
   }
 }
 

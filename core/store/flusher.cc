@@ -67,7 +67,8 @@ std::expected<bool, std::string> Flusher::write_once(const PendingRecords& recor
       writer_.reset();
       database_.reset();
       return std::unexpected(fmt::format(
-          "store \"{}\": the file was moved or deleted while portolan ran: put it back, or restart for a new one", path_));
+          "store \"{}\": the file was moved or deleted while portolan ran: put it back, or restart for a new one",
+          path_));
     }
   }
   auto written = writer_->write(figures_, records, now_ms / 1000, last ? minute + 60 : minute, retention);

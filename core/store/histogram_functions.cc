@@ -43,15 +43,15 @@ void quantile(sqlite3_context* context, int, sqlite3_value** arguments) noexcept
   guarded(context, [&] {
     const HistogramSnapshot histogram = HistogramSnapshot::parse(bytes_of(arguments[0]));
     if (histogram.empty()) return sqlite3_result_null(context);
-    sqlite3_result_int64(context,
-                         static_cast<sqlite3_int64>(histogram.quantile(sqlite3_value_double(arguments[1]))));
+    sqlite3_result_int64(context, static_cast<sqlite3_int64>(histogram.quantile(sqlite3_value_double(arguments[1]))));
   });
 }
 
 void sum_step(sqlite3_context* context, int, sqlite3_value** arguments) noexcept {
   guarded(context, [&] {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
-    auto** const slot = static_cast<HistogramSnapshot**>(sqlite3_aggregate_context(context, sizeof(HistogramSnapshot*)));
+    auto** const slot =
+        static_cast<HistogramSnapshot**>(sqlite3_aggregate_context(context, sizeof(HistogramSnapshot*)));
     if (!slot) throw std::bad_alloc();
     if (!*slot) *slot = new HistogramSnapshot();  // freed by sum_final, which SQLite calls even after an error
     (*slot)->add(HistogramSnapshot::parse(bytes_of(arguments[0])));

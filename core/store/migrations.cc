@@ -74,8 +74,8 @@ SqlResult migrate(Connection& connection, std::span<const Migration> steps) {
     if (auto done = connection.execute(step.sql); !done) return done;
   }
   if (auto done = connection.execute(kSchemaViews); !done) return done;
-  if (auto done = connection.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
-                                                 kApplicationId, steps.back().version));
+  if (auto done = connection.execute(
+          fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, steps.back().version));
       !done) {
     return done;
   }

@@ -58,17 +58,19 @@ std::expected<Connection, std::string> connect(const std::string& path) {
   struct stat found {};
   if (::stat(path.c_str(), &found) != 0) {
     if (errno == ENOENT) {
-      return std::unexpected(fmt::format("store \"{}\": there is no such file: is this the store.path of the"
-                                         " configuration, and has the daemon run with it?",
-                                         path));
+      return std::unexpected(
+          fmt::format("store \"{}\": there is no such file: is this the store.path of the"
+                      " configuration, and has the daemon run with it?",
+                      path));
     }
     return std::unexpected(fmt::format("store \"{}\": cannot look at it: {}", path, std::strerror(errno)));
   }
   if (!S_ISREG(found.st_mode)) return std::unexpected(fmt::format("store \"{}\": is not a regular file", path));
   if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
-    return std::unexpected(fmt::format("store \"{}\": user id {} may not read it: run this as the daemon's user or as"
-                                       " a member of its group",
-                                       path, ::geteuid()));
+    return std::unexpected(
+        fmt::format("store \"{}\": user id {} may not read it: run this as the daemon's user or as"
+                    " a member of its group",
+                    path, ::geteuid()));
   }
   auto connection = open_to_read(path, "mode=ro");
   if (!connection && connection.error().code == SQLITE_CANTOPEN) {
@@ -84,13 +86,15 @@ std::expected<Connection, std::string> connect(const std::string& path) {
   switch (version->state) {
     case SchemaState::current: break;
     case SchemaState::newer:
-      return std::unexpected(fmt::format("store \"{}\": its schema has version {}, newer than this portolan: use the one"
-                                         " that wrote it",
-                                         path, version->version));
+      return std::unexpected(
+          fmt::format("store \"{}\": its schema has version {}, newer than this portolan: use the one"
+                      " that wrote it",
+                      path, version->version));
     case SchemaState::older:
-      return std::unexpected(fmt::format("store \"{}\": its schema has version {}: start the daemon once, it brings the"
-                                         " file forward",
-                                         path, version->version));
+      return std::unexpected(
+          fmt::format("store \"{}\": its schema has version {}: start the daemon once, it brings the"
+                      " file forward",
+                      path, version->version));
     case SchemaState::empty:
     case SchemaState::foreign: return std::unexpected(fmt::format("store \"{}\": is not a store of portolan", path));
   }
@@ -107,14 +111,14 @@ SqlResult read_figures(const Connection& connection, const ReportQuery& query, s
   std::string sums;
   for (const std::string_view name : kCoreCounterNames) sums += fmt::format("sum(p.{}), ", name);
   auto select = Statement::prepare(
-      connection, fmt::format("SELECT {} AS period, s.name, s.plugin, min(p.start), max(p.open_peak), "
-                              "histogram_sum(p.latency), histogram_sum(p.size), {} 0"
-                              "  FROM finest_period AS p JOIN service AS s ON s.id = p.service_id"
-                              " WHERE p.resolution IN ({}) AND p.start + p.resolution > ?1 AND p.start > ?1 - 86400"
-                              "   AND (?2 = '' OR s.name = ?2)"
-                              " GROUP BY period, s.name, s.plugin",
-                              scale.unit == 0 ? "0" : fmt::format("p.start - p.start % {}", scale.unit), sums,
-                              scale.resolutions));
+      connection,
+      fmt::format("SELECT {} AS period, s.name, s.plugin, min(p.start), max(p.open_peak), "
+                  "histogram_sum(p.latency), histogram_sum(p.size), {} 0"
+                  "  FROM finest_period AS p JOIN service AS s ON s.id = p.service_id"
+                  " WHERE p.resolution IN ({}) AND p.start + p.resolution > ?1 AND p.start > ?1 - 86400"
+                  "   AND (?2 = '' OR s.name = ?2)"
+                  " GROUP BY period, s.name, s.plugin",
+                  scale.unit == 0 ? "0" : fmt::format("p.start - p.start % {}", scale.unit), sums, scale.resolutions));
   if (!select) return std::unexpected(select.error());
   select->bind(1, query.since).bind(2, query.service);
   for (;;) {
@@ -139,16 +143,16 @@ SqlResult read_figures(const Connection& connection, const ReportQuery& query, s
 SqlResult read_counters(const Connection& connection, const ReportQuery& query, std::map<RowKey, ReportRow>& rows) {
   const Scale scale = scale_of(query.by);
   auto select = Statement::prepare(
-      connection, fmt::format("SELECT {} AS period, s.name, s.plugin, c.kind = 'refusal', c.name, sum(c.value)"
-                              "  FROM finest_period AS p"
-                              "  JOIN service_period_counter AS c ON c.resolution = p.resolution"
-                              "   AND c.start = p.start AND c.service_id = p.service_id"
-                              "  JOIN service AS s ON s.id = p.service_id"
-                              " WHERE p.resolution IN ({}) AND p.start + p.resolution > ?1 AND p.start > ?1 - 86400"
-                              "   AND (?2 = '' OR s.name = ?2)"
-                              " GROUP BY period, s.name, s.plugin, c.kind, c.name",
-                              scale.unit == 0 ? "0" : fmt::format("p.start - p.start % {}", scale.unit),
-                              scale.resolutions));
+      connection,
+      fmt::format("SELECT {} AS period, s.name, s.plugin, c.kind = 'refusal', c.name, sum(c.value)"
+                  "  FROM finest_period AS p"
+                  "  JOIN service_period_counter AS c ON c.resolution = p.resolution"
+                  "   AND c.start = p.start AND c.service_id = p.service_id"
+                  "  JOIN service AS s ON s.id = p.service_id"
+                  " WHERE p.resolution IN ({}) AND p.start + p.resolution > ?1 AND p.start > ?1 - 86400"
+                  "   AND (?2 = '' OR s.name = ?2)"
+                  " GROUP BY period, s.name, s.plugin, c.kind, c.name",
+                  scale.unit == 0 ? "0" : fmt::format("p.start - p.start % {}", scale.unit), scale.resolutions));
   if (!select) return std::unexpected(select.error());
   select->bind(1, query.since).bind(2, query.service);
   for (;;) {

@@ -63,8 +63,8 @@ class Statement {
   }
   template <std::unsigned_integral T>
   Statement& bind(int index, T value) noexcept {  // SQLite's integers are signed: what does not fit is the largest
-    return bind_integer(index, value > static_cast<std::uint64_t>(INT64_MAX) ? INT64_MAX
-                                                                             : static_cast<std::int64_t>(value));
+    return bind_integer(index,
+                        value > static_cast<std::uint64_t>(INT64_MAX) ? INT64_MAX : static_cast<std::int64_t>(value));
   }
 
   // Runs to the end and is ready for the next binds.

@@ -70,8 +70,7 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
                    " SELECT ?1, ?2, service_id, kind, name, value FROM service_period_counter"
                    " WHERE resolution = 60 AND start = ?3") +
            kMergeCounter},
-      {&writer.unrolled_,
-       "SELECT min(start) FROM service_period WHERE resolution = 60 AND start >= ?1 AND start < ?2"},
+      {&writer.unrolled_, "SELECT min(start) FROM service_period WHERE resolution = 60 AND start >= ?1 AND start < ?2"},
       {&writer.quantiles_,
        "UPDATE service_period SET latency_p50_us = histogram_quantile(latency, 0.5) / 1000.0,"
        " latency_p90_us = histogram_quantile(latency, 0.9) / 1000.0,"
@@ -269,9 +268,9 @@ SqlResult Writer::prune(std::int64_t now, const Retention& retention) {
   // Marks far in the future are those of a clock that was wrong: from the next hour (day) on there are minutes (hours)
   // again.
   for (const auto& [name, unit] : {std::pair("minutes_from", kHour), std::pair("hours_from", kDay)}) {
-    auto done = connection_->execute(
-        fmt::format("UPDATE progress SET value = {1} WHERE name = '{0}' AND value > {1} + {2}", name,
-                    floor_to(now, unit) + unit, kDay));
+    auto done =
+        connection_->execute(fmt::format("UPDATE progress SET value = {1} WHERE name = '{0}' AND value > {1} + {2}",
+                                         name, floor_to(now, unit) + unit, kDay));
     if (!done) return done;
   }
   const std::int64_t rolled = rolled_up_to_;
@@ -308,8 +307,8 @@ SqlResult Writer::prune_periods(std::int64_t resolution, std::int64_t before, co
   // Figures that are taken from hours instead of minutes must be so for whole hours: the mark moves first, in the same
   // transaction, to the end of what this batch may reach.
   const std::int64_t coarser = resolution == kMinute ? kHour : kDay;
-  const std::int64_t end = std::min(before, floor_to(*oldest + kPrunePeriods * resolution, coarser) +
-                                                (resolution == kDay ? 0 : coarser));
+  const std::int64_t end =
+      std::min(before, floor_to(*oldest + kPrunePeriods * resolution, coarser) + (resolution == kDay ? 0 : coarser));
   if (progress) {
     if (auto done = set_progress(progress, end); !done) return done;
   }

@@ -29,8 +29,8 @@ class Writer {
 
   // True: committed. False: there was nothing to do, and the file was not touched. `roll_before`: minutes that begin
   // before it have ended (Unix seconds).
-  std::expected<bool, SqlError> write(const PendingFigures& figures, const PendingRecords& records,
-                                      std::int64_t now, std::int64_t roll_before, const Retention& retention);
+  std::expected<bool, SqlError> write(const PendingFigures& figures, const PendingRecords& records, std::int64_t now,
+                                      std::int64_t roll_before, const Retention& retention);
 
  private:
   static constexpr std::int64_t kNone = INT64_MAX;

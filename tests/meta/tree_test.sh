@@ -16,7 +16,7 @@ mapfile -t all < <(files | sort)
 ((${#all[@]} > 50)) || complain "only ${#all[@]} files below $PWD: this test looks at the wrong folder"
 
 for file in "${all[@]}"; do
-  if [[ /$file/ =~ /(utils?|misc|common|helpers?)[./] ]]; then
+  if [[ $file/ =~ [/_-](utils?|misc|common|helpers?)[./_-] ]]; then
     complain "$file: a name that says nothing; call it by what is in it"
   fi
   case $file in

@@ -82,7 +82,7 @@ void what_is_no_address_is_refused_with_the_reason(void**) {
       {"[1.2.3.4]:80", "brackets"},
       {"::1::2", "not an IPv6"},
       {"12345::", "not an IPv6"},
-      {std::string("1.2.3.4\0x", 9), "name"},
+      {std::string("1.2.3.4\0x", 9), "NUL"},
   };
   for (const auto& test : cases) {
     const auto address = Address::parse(test.text);

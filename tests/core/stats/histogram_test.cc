@@ -138,11 +138,11 @@ void damaged_bytes_count_as_empty_or_parse_to_themselves(void**) {
   }
   using namespace std::string_view_literals;
   assert_true(HistogramSnapshot::parse("").empty());
-  assert_true(HistogramSnapshot::parse("\x02\x00\x01"sv).empty());                                  // another version
-  assert_true(HistogramSnapshot::parse("\x01\x00"sv).empty());                                      // no count
-  assert_true(HistogramSnapshot::parse("\x01\x00\x00"sv).empty());                                  // a count of nothing
-  assert_true(HistogramSnapshot::parse("\x01\xd0\x04\x01"sv).empty());                              // bucket 592
-  assert_int_equal(HistogramSnapshot::parse("\x01\xcf\x04\x01"sv).count(), 1);                      // bucket 591
+  assert_true(HistogramSnapshot::parse("\x02\x00\x01"sv).empty());              // another version
+  assert_true(HistogramSnapshot::parse("\x01\x00"sv).empty());                  // no count
+  assert_true(HistogramSnapshot::parse("\x01\x00\x00"sv).empty());              // a count of nothing
+  assert_true(HistogramSnapshot::parse("\x01\xd0\x04\x01"sv).empty());          // bucket 592
+  assert_int_equal(HistogramSnapshot::parse("\x01\xcf\x04\x01"sv).count(), 1);  // bucket 591
   assert_true(HistogramSnapshot::parse("\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"sv).empty());  // 65 bits
 }
 

@@ -123,7 +123,8 @@ int on_a_small_disk(StoreFixture& f) {
   const std::string filler = f.folder.file("filler");
   const int fd = ::open(filler.c_str(), O_CREAT | O_WRONLY, 0600);
   const std::string block(4096, 'x');
-  while (::write(fd, block.data(), block.size()) > 0) {}
+  while (::write(fd, block.data(), block.size()) > 0) {
+  }
   ::close(fd);
   // Until the log has no room left in what it has already.
   std::string error;

@@ -99,7 +99,8 @@ void a_read_only_file(void** state) {
   assert_int_equal(::chmod(f.folder.path().c_str(), 0777), 0);
   assert_int_equal(::chmod(f.path.c_str(), 0444), 0);
   assert_int_equal(::chmod((f.path + ".lock").c_str(), 0666), 0);
-  assert_true(as_nobody([&] { return contains(error_of(f.options()), "may not write the file: change its owner or mode"); }));
+  assert_true(
+      as_nobody([&] { return contains(error_of(f.options()), "may not write the file: change its owner or mode"); }));
 }
 
 void refused_unchanged(StoreFixture& f, std::initializer_list<const char*> parts) {
@@ -127,7 +128,7 @@ void a_newer_schema(void** state) {
   StoreFixture& f = fixture_of(state);
   fill(f);
   make_database(f.path, "PRAGMA user_version = 1234");
-  refused_unchanged(f, {"version 1234", "versions up to " , "newer portolan"});
+  refused_unchanged(f, {"version 1234", "versions up to ", "newer portolan"});
 }
 
 void a_damaged_page(void** state) {

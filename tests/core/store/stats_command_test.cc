@@ -71,8 +71,9 @@ void a_plain_table_for_pipes(void** state) {
   std::istringstream lines(all.output);
   std::string head;
   std::getline(lines, head);
-  assert_string_equal(head.c_str(),
-                      "service  plugin  sessions  messages  bytes_in  bytes_out  refused  failed  p50_us  p90_us  p99_us  size_p99");
+  assert_string_equal(
+      head.c_str(),
+      "service  plugin  sessions  messages  bytes_in  bytes_out  refused  failed  p50_us  p90_us  p99_us  size_p99");
   const Printed one = run(f, {.path = {}, .service = "quiet"});
   assert_int_equal(one.code, 0);
   assert_true(one.output.find("web") == std::string::npos);

@@ -29,18 +29,23 @@ void counters_reach_the_view(void** state) {
   assert_string_equal(f.flush().c_str(), "");
   // While the daemon has it open, by a reader that may not write.
   assert_string_equal(f.ask("SELECT service || ' ' || plugin || ' ' || sum(sessions) || ' ' || sum(messages) || ' ' ||"
-                            " sum(bytes_in) || ' ' || sum(refused) FROM service_minutes").c_str(),
+                            " sum(bytes_in) || ' ' || sum(refused) FROM service_minutes")
+                          .c_str(),
                       "web echo 2 100 6400 1");
   assert_string_equal(f.ask("SELECT open_peak || ' ' || open_last FROM service_minutes").c_str(), "2 2");
   assert_string_equal(f.ask("SELECT latency_p50_us BETWEEN 48 AND 52 AND latency_p99_us BETWEEN 96 AND 102"
-                            " FROM service_minutes").c_str(), "1");
+                            " FROM service_minutes")
+                          .c_str(),
+                      "1");
   assert_string_equal(f.ask("SELECT size_p50 BETWEEN 62 AND 66 FROM service_minutes").c_str(), "1");
   assert_string_equal(f.ask("SELECT reason || ' ' || count FROM refusals").c_str(), "max_sessions 1");
   assert_string_equal(f.ask("SELECT counter || ' ' || value FROM plugin_counters").c_str(), "even 7");
   assert_string_equal(f.ask("SELECT count(*) FROM plugin_counters").c_str(), "1");
   assert_string_equal(f.ask("SELECT time = strftime('%Y-%m-%dT%H:%M:%SZ', unix_time, 'unixepoch') AND"
                             " unix_time % 60 = 0 AND abs(unix_time - strftime('%s', 'now')) < 200"
-                            " FROM service_minutes").c_str(), "1");
+                            " FROM service_minutes")
+                          .c_str(),
+                      "1");
 
   // More of the same is added, not put in its place.
   web[CoreCounter::messages].add(11);
@@ -126,9 +131,16 @@ void it_flushes_by_itself(void** state) {
 }
 
 SessionRecord session(std::uint64_t id) {
-  return {.id = id, .service = "web", .peer = "192.0.2.7:4711", .transport = Transport::tls,
-          .started_ms = 1'700'000'000'000, .ended_ms = 1'700'000'002'500, .bytes_in = 10, .bytes_out = 20,
-          .messages = 3, .ended_by = "idle_timeout"};
+  return {.id = id,
+          .service = "web",
+          .peer = "192.0.2.7:4711",
+          .transport = Transport::tls,
+          .started_ms = 1'700'000'000'000,
+          .ended_ms = 1'700'000'002'500,
+          .bytes_in = 10,
+          .bytes_out = 20,
+          .messages = 3,
+          .ended_by = "idle_timeout"};
 }
 
 void sessions_and_events_are_kept_up_to_their_bounds(void** state) {
@@ -140,16 +152,22 @@ void sessions_and_events_are_kept_up_to_their_bounds(void** state) {
   for (std::uint64_t i = 1; i <= 8; ++i) f.store->add(session(i));
   const std::int64_t now = unix_ms();
   for (int i = 0; i < 50; ++i) {
-    f.store->add(EventRecord{.time_ms = now + i, .kind = "refused", .service = "web", .client = "192.0.2.7", .detail = "max_sessions"});
+    f.store->add(EventRecord{
+        .time_ms = now + i, .kind = "refused", .service = "web", .client = "192.0.2.7", .detail = "max_sessions"});
   }
   f.store->add(EventRecord{.time_ms = now, .kind = "reload", .service = "", .client = "", .detail = "generation 2"});
-  f.store->add(EventRecord{.time_ms = now, .kind = "refused", .service = "web", .client = "192.0.2.8", .detail = "max_sessions"});
+  f.store->add(EventRecord{
+      .time_ms = now, .kind = "refused", .service = "web", .client = "192.0.2.8", .detail = "max_sessions"});
   assert_string_equal(f.flush().c_str(), "");
-  assert_string_equal(f.ask("SELECT count(*) || ' ' || min(session) || ' ' || max(session) FROM sessions").c_str(), "5 1 5");
-  assert_string_equal(f.ask("SELECT transport || ' ' || peer || ' ' || seconds || ' ' || ended_by || ' ' || started FROM sessions").c_str(),
-                      "tls 192.0.2.7:4711 2.5 idle_timeout 2023-11-14T22:13:20.000Z");
+  assert_string_equal(f.ask("SELECT count(*) || ' ' || min(session) || ' ' || max(session) FROM sessions").c_str(),
+                      "5 1 5");
+  assert_string_equal(
+      f.ask("SELECT transport || ' ' || peer || ' ' || seconds || ' ' || ended_by || ' ' || started FROM sessions")
+          .c_str(),
+      "tls 192.0.2.7:4711 2.5 idle_timeout 2023-11-14T22:13:20.000Z");
   assert_string_equal(f.ask("SELECT count(*) FROM events").c_str(), "2");
-  assert_string_equal(f.ask("SELECT count || ' ' || (last_time > time) FROM events WHERE kind = 'refused'").c_str(), "50 1");
+  assert_string_equal(f.ask("SELECT count || ' ' || (last_time > time) FROM events WHERE kind = 'refused'").c_str(),
+                      "50 1");
   assert_int_equal(f.store->health().records_lost, 4);
   // The bound is that of an interval.
   f.store->add(session(9));
@@ -201,8 +219,10 @@ void the_plugin_behind_a_name_may_change(void** state) {
   assert_string_equal(f.flush().c_str(), "");
   f.service("web", "echo")[CoreCounter::messages].add(2);  // a draining session of the old one
   assert_string_equal(f.flush().c_str(), "");
-  assert_string_equal(f.ask("SELECT messages FROM service_totals WHERE service = 'web' AND plugin = 'echo'").c_str(), "3");
-  assert_string_equal(f.ask("SELECT messages FROM service_totals WHERE service = 'web' AND plugin = 'binary'").c_str(), "10");
+  assert_string_equal(f.ask("SELECT messages FROM service_totals WHERE service = 'web' AND plugin = 'echo'").c_str(),
+                      "3");
+  assert_string_equal(f.ask("SELECT messages FROM service_totals WHERE service = 'web' AND plugin = 'binary'").c_str(),
+                      "10");
 }
 
 void a_callback_that_throws_takes_nothing_down(void** state) {

@@ -85,7 +85,8 @@ void a_minute_goes_into_its_hour_when_it_has_ended(void** state) {
   assert_string_equal(f.ask("SELECT time FROM service_days").c_str(), "2023-11-15");
   // 5 of 5 us and 7 of 7 us: the histograms were merged.
   assert_string_equal(f.ask("SELECT latency_p50_us > 6.7 AND latency_p50_us < 7.3 FROM service_hours").c_str(), "1");
-  assert_string_equal(f.ask("SELECT latency_p50_us > 4.8 AND latency_p50_us < 5.2 FROM service_minutes LIMIT 1").c_str(), "1");
+  assert_string_equal(
+      f.ask("SELECT latency_p50_us > 4.8 AND latency_p50_us < 5.2 FROM service_minutes LIMIT 1").c_str(), "1");
 }
 
 void what_a_killed_process_left_is_rolled_up_by_the_next(void** state) {
@@ -143,10 +144,13 @@ void pruning_keeps_the_totals(void** state) {
   assert_int_equal(std::stoll(f.ask("SELECT min(unix_time) FROM service_hours")) >= now - 4 * 86400, 1);
   assert_int_equal(f.sum("service_days"), total - 2);  // all but the running minute
   assert_string_equal(f.ask("SELECT count(*) FROM service_period_counter WHERE resolution = 60 AND start <"
-                            " (SELECT min(unix_time) FROM service_minutes)").c_str(), "0");
+                            " (SELECT min(unix_time) FROM service_minutes)")
+                          .c_str(),
+                      "0");
   // The report sees the same, at every resolution that reaches so far back.
-  for (const auto& [by, since] : {std::pair(Grouping::total, std::int64_t{0}), std::pair(Grouping::day, std::int64_t{0}),
-                                  std::pair(Grouping::hour, now - 86400), std::pair(Grouping::minute, now - 3600)}) {
+  for (const auto& [by, since] :
+       {std::pair(Grouping::total, std::int64_t{0}), std::pair(Grouping::day, std::int64_t{0}),
+        std::pair(Grouping::hour, now - 86400), std::pair(Grouping::minute, now - 3600)}) {
     const auto rows = read_report({f.path, "web", since, by});
     assert_true(rows.has_value());
     std::uint64_t messages = 0;
@@ -177,7 +181,9 @@ void old_records_go(void** state) {
     SessionRecord session;
     session.ended_ms = (kNoon - (i < 1200 ? 100 : 1) * 86400LL) * 1000;
     records.sessions.push_back(session);
-    records.events.push_back({EventRecord{.time_ms = session.ended_ms, .kind = "k", .service = "", .client = "", .detail = ""}, session.ended_ms});
+    records.events.push_back(
+        {EventRecord{.time_ms = session.ended_ms, .kind = "k", .service = "", .client = "", .detail = ""},
+         session.ended_ms});
   }
   assert_true(*f.writer->write({}, records, kNoon, kNoon, f.retention));
   assert_int_equal(f.sum("sessions", "1"), 1500);
@@ -198,7 +204,8 @@ void a_write_that_fails_changes_nothing_and_can_be_repeated(void** state) {
   f.count(kNoon, 5);
   // A trigger fails the last statement of the transaction.
   auto& connection = f.database->connection();
-  assert_true(connection.execute("CREATE TRIGGER no_events BEFORE INSERT ON event BEGIN SELECT raise(FAIL, 'no'); END").has_value());
+  assert_true(connection.execute("CREATE TRIGGER no_events BEFORE INSERT ON event BEGIN SELECT raise(FAIL, 'no'); END")
+                  .has_value());
   f.service()[CoreCounter::messages].add(3);
   f.figures.take(*f.registry, kNoon + 60);
   PendingRecords records;
@@ -235,8 +242,10 @@ void the_columns_are_named_as_the_counters(void** state) {
   std::string names;
   for (const std::string_view name : kCoreCounterNames) names += (names.empty() ? "" : ",") + std::string(name);
   for (const char* view : {"service_minutes", "service_hours", "service_days"}) {
-    assert_string_equal(f.ask(std::string("SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info('") + view +
-                              "') WHERE cid BETWEEN 4 AND 11 ORDER BY cid)").c_str(), names.c_str());
+    assert_string_equal(f.ask(std::string("SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info('") +
+                              view + "') WHERE cid BETWEEN 4 AND 11 ORDER BY cid)")
+                            .c_str(),
+                        names.c_str());
   }
 }
 

@@ -1,0 +1,270 @@
+// The admin API over a real unix socket and a loopback port, with a host that the test plays.
+#include "admin/admin.h"
+
+#include "support/client.h"
+#include "support/temporary_folder.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <string>
+#include <thread>
+
+#include "support/cmocka.h"
+
+using namespace portolan;
+using portolan::testing::Client;
+using nlohmann::json;
+
+namespace {
+
+class FakeHost final : public AdminHost {
+ public:
+  DaemonStatus status() override {
+    DaemonStatus status;
+    status.version = "1.2.3";
+    status.pid = 42;
+    status.generation = generation;
+    status.services.push_back({.name = "echo \xff", .plugin = "echo", .listeners = {"tcp://127.0.0.1:7"}, .error = "", .open = 3});
+    return status;
+  }
+  NotReady not_ready() override { return reasons; }
+  const StatsRegistry& statistics() override { return registry; }
+  void sessions(const std::string&, std::size_t limit, std::function<void(std::vector<SessionStatus>)> done) override {
+    asked_limit = limit;
+    done({{.id = 9, .service = "echo", .peer = "127.0.0.1:1", .transport = Transport::tls}});
+  }
+  void reload(std::function<void(std::string)> done) override {
+    ++reloads;
+    if (answer_later) {
+      later.push_back(std::move(done));
+    } else {
+      done(reload_error);
+    }
+  }
+  void stop() override { stopped = true; }
+  void flush(std::function<void(std::string)> done) override {
+    if (!forget_flush) done("");
+  }
+
+  StatsRegistry registry;
+  NotReady reasons;
+  std::uint64_t generation = 1;
+  std::size_t asked_limit = 0;
+  std::string reload_error;
+  bool answer_later = false;
+  bool forget_flush = false;
+  std::vector<std::function<void(std::string)>> later;
+  int reloads = 0;
+  std::atomic<bool> stopped{false};
+};
+
+struct Fixture {
+  Fixture() {
+    path = folder.file("admin.sock");
+    unix_fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un local{};
+    local.sun_family = AF_UNIX;
+    path.copy(local.sun_path, sizeof local.sun_path - 1);
+    ::bind(unix_fd, reinterpret_cast<const sockaddr*>(&local), sizeof local);
+    ::listen(unix_fd, 16);
+    tcp_fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ::bind(tcp_fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    ::listen(tcp_fd, 16);
+    socklen_t size = sizeof address;
+    ::getsockname(tcp_fd, reinterpret_cast<sockaddr*>(&address), &size);
+    tcp = fmt::format("tcp://127.0.0.1:{}", ntohs(address.sin_port));
+    server = std::make_unique<AdminServer>(loop, host, unix_fd, tcp_fd);
+  }
+  ~Fixture() {
+    server.reset();
+    ::close(unix_fd);
+    ::close(tcp_fd);
+  }
+
+  // Sends, turning the loop until the peer has closed; the whole answer.
+  std::string exchange(const std::string& address, const std::string& request) {
+    std::string answer;
+    std::atomic<bool> over{false};
+    Mailbox wake(loop);
+    std::thread client([&] {
+      Client connection(address);
+      if (connection.send(request)) answer = connection.receive_all();
+      over = true;
+      wake.post([] {});
+    });
+    while (!over) loop.turn(true);
+    client.join();
+    return answer;
+  }
+  std::string ask(const std::string& address, const std::string& method, const std::string& target) {
+    return exchange(address, fmt::format("{} {} HTTP/1.0\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n", method, target));
+  }
+  std::string local() const { return "unix://" + path; }
+
+  testing::TemporaryFolder folder;
+  std::string path;
+  std::string tcp;
+  int unix_fd = -1;
+  int tcp_fd = -1;
+  Loop loop;
+  FakeHost host;
+  std::unique_ptr<AdminServer> server;
+};
+
+int set_up(void** state) {
+  ::signal(SIGPIPE, SIG_IGN);
+  *state = new Fixture;
+  return 0;
+}
+int tear_down(void** state) {
+  delete static_cast<Fixture*>(*state);
+  return 0;
+}
+Fixture& of(void** state) { return *static_cast<Fixture*>(*state); }
+
+int code_of(const std::string& answer) { return answer.size() > 12 ? std::atoi(answer.c_str() + 9) : 0; }
+json body_of(const std::string& answer) {
+  const auto blank = answer.find("\r\n\r\n");
+  return blank == std::string::npos ? json() : json::parse(answer.substr(blank + 4), nullptr, false);
+}
+
+void health_and_readiness(void** state) {
+  Fixture& fixture = of(state);
+  for (const std::string& address : {fixture.local(), fixture.tcp}) {
+    fixture.host.reasons.clear();
+    const std::string health = fixture.ask(address, "GET", "/healthz");
+    assert_int_equal(code_of(health), 200);
+    assert_true(health.ends_with("\r\n\r\nok\n"));
+    assert_int_equal(code_of(fixture.ask(address, "GET", "/readyz")), 200);
+    fixture.host.reasons = {"the store cannot be written: no space"};
+    const std::string ready = fixture.ask(address, "GET", "/readyz");
+    assert_int_equal(code_of(ready), 503);
+    assert_string_equal(body_of(ready).at("not_ready")[0].get<std::string>().c_str(), "the store cannot be written: no space");
+    assert_int_equal(code_of(fixture.ask(address, "GET", "/metrics")), 200);
+    const std::string head = fixture.ask(address, "HEAD", "/healthz");
+    assert_int_equal(code_of(head), 200);
+    assert_true(head.ends_with("\r\n\r\n"));
+  }
+}
+
+void status_and_sessions_are_json(void** state) {
+  Fixture& fixture = of(state);
+  const json status = body_of(fixture.ask(fixture.local(), "GET", "/status"));
+  assert_int_equal(status.at("pid").get<int>(), 42);
+  assert_int_equal(status.at("services")[0].at("open").get<int>(), 3);
+  assert_string_equal(status.at("services")[0].at("name").get<std::string>().c_str(), "echo \xef\xbf\xbd");
+  assert_true(status.at("store").is_null());
+  const json sessions = body_of(fixture.ask(fixture.local(), "GET", "/sessions?limit=7&service=echo%20%ff"));
+  assert_int_equal(fixture.host.asked_limit, 7);
+  assert_string_equal(sessions.at("sessions")[0].at("transport").get<std::string>().c_str(), "tls");
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", "/sessions?service=nobody")), 404);
+  for (const char* query : {"limit=0", "limit=x", "limit=-1", "limit=999999999", "limt=3"}) {
+    assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", fmt::format("/sessions?{}", query))), 400);
+  }
+}
+
+void what_is_not_there_is_refused(void** state) {
+  Fixture& fixture = of(state);
+  const std::string missing = fixture.ask(fixture.local(), "GET", "/nothing");
+  assert_int_equal(code_of(missing), 404);
+  assert_true(body_of(missing).contains("error"));
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", "/reload")), 405);
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/status")), 405);
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "DELETE", "/healthz")), 405);
+  for (const char* path : {"/status", "/sessions", "/reload", "/stop", "/flush"}) {
+    for (const char* method : {"GET", "POST"}) {
+      assert_int_equal(code_of(fixture.ask(fixture.tcp, method, path)), 404);
+    }
+  }
+  assert_int_equal(fixture.host.reloads, 0);
+  assert_false(fixture.host.stopped);
+}
+
+void too_much_is_refused(void** state) {
+  Fixture& fixture = of(state);
+  const std::string head = fixture.exchange(
+      fixture.local(), "GET /healthz HTTP/1.0\r\nX: " + std::string(20'000, 'x') + "\r\n\r\n");
+  assert_true(head.empty() || code_of(head) >= 400);
+  const std::string body = fixture.exchange(
+      fixture.local(), "POST /reload HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n" + std::string(100'000, 'x'));
+  assert_true(body.empty() || code_of(body) >= 400);
+  const std::string garbage = fixture.exchange(fixture.local(), "\x16\x03\x01 not http\r\n\r\n");
+  assert_true(garbage.empty() || code_of(garbage) >= 400);
+  assert_int_equal(fixture.host.reloads, 0);
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", "/healthz")), 200);
+}
+
+void reload_says_what_came_of_it(void** state) {
+  Fixture& fixture = of(state);
+  fixture.host.generation = 5;
+  const std::string good = fixture.ask(fixture.local(), "POST", "/reload");
+  assert_int_equal(code_of(good), 200);
+  assert_int_equal(body_of(good).at("generation").get<int>(), 5);
+  fixture.host.reload_error = "x.lua: services[1].mode: unknown \"raww\"";
+  const std::string bad = fixture.ask(fixture.local(), "POST", "/reload");
+  assert_int_equal(code_of(bad), 409);
+  assert_string_equal(body_of(bad).at("error").get<std::string>().c_str(), fixture.host.reload_error.c_str());
+}
+
+void an_answer_may_come_when_nobody_waits(void** state) {
+  Fixture& fixture = of(state);
+  fixture.host.answer_later = true;
+  {
+    Client client(fixture.local());
+    assert_true(client.send("POST /reload HTTP/1.0\r\n\r\n"));
+    while (fixture.host.later.empty()) fixture.loop.turn(true);
+  }  // the client goes
+  for (int i = 0; i < 5; ++i) fixture.loop.turn(false);
+  fixture.host.later[0]("");
+  for (int i = 0; i < 5; ++i) fixture.loop.turn(false);
+  fixture.host.later[0]("a second answer is nobody's");
+
+  // And one that comes when the server itself is gone.
+  Client client(fixture.local());
+  assert_true(client.send("POST /reload HTTP/1.0\r\n\r\n"));
+  while (fixture.host.later.size() < 2) fixture.loop.turn(true);
+  fixture.server.reset();
+  fixture.host.later[1]("too late");
+  fixture.host.later.clear();
+}
+
+void an_answer_that_is_forgotten_is_an_error(void** state) {
+  Fixture& fixture = of(state);
+  fixture.host.forget_flush = true;
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/flush")), 500);
+  fixture.host.forget_flush = false;
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/flush")), 200);
+}
+
+void stop_answers_first(void** state) {
+  Fixture& fixture = of(state);
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/stop")), 200);
+  while (!fixture.host.stopped) fixture.loop.turn(true);
+}
+
+}  // namespace
+
+int main() {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+  const CMUnitTest tests[] = {
+      TEST(health_and_readiness),
+      TEST(status_and_sessions_are_json),
+      TEST(what_is_not_there_is_refused),
+      TEST(too_much_is_refused),
+      TEST(reload_says_what_came_of_it),
+      TEST(an_answer_may_come_when_nobody_waits),
+      TEST(an_answer_that_is_forgotten_is_an_error),
+      TEST(stop_answers_first),
+  };
+  return cmocka_run_group_tests_name("core.admin.admin_server", tests, nullptr, nullptr);
+}

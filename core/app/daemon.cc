@@ -288,9 +288,14 @@ void Daemon::prepare_workers(std::shared_ptr<Generation> next, std::function<voi
 }
 
 void Daemon::commit_workers(std::shared_ptr<Generation> next, std::function<void()> done) {
-  current_ = std::move(next);
+  const std::shared_ptr<Generation> previous = std::exchange(current_, std::move(next));
   ask_workers([](Worker& worker, std::function<void()> answered) { worker.commit(std::move(answered)); },
-              std::move(done));
+              [this, previous, done = std::move(done)] {
+                // The last hold on listeners that are no longer wanted: they close now, not when the last session of
+                // the old generation ends. Until then the kernel would go on queueing clients that nobody accepts.
+                if (previous && previous != current_) previous->bindings.clear();
+                done();
+              });
 }
 
 void Daemon::discard_workers(std::function<void()> done) {

@@ -89,7 +89,12 @@ int help(CLI::App& app, const Arguments& arguments) {
     }
     names.push_back(command->get_name());
   }
-  return help_command(arguments.topic, app.help(), names);
+  // Of an app that has parsed nothing: CLI11 would answer with the help of `help`.
+  Arguments unused;
+  CLI::App whole;
+  whole.name("portolan");
+  define_commands(whole, unused);
+  return help_command(arguments.topic, whole.help(), names);
 }
 
 int completion(const CLI::App& app, const Arguments& arguments) {
@@ -148,6 +153,7 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, cha
   const auto parsed = app.get_subcommands();
   const std::string command = parsed.empty() ? "portolan" : "portolan " + parsed.front()->get_name();
   std::string message = error.what();
+  if (parsed.empty() && argv[1][0] != '-') message = fmt::format("there is no command \"{}\"", argv[1]);
   while (message.ends_with('\n') || message.ends_with('.')) message.pop_back();
   fmt::print(stderr, "{}: {}.{}\nTry \"{} --help\".\n", command, printable(message), suggestion(app, argc, argv), command);
   return kExitUsage;

@@ -51,7 +51,10 @@ void answer(evhttp_request* request, int status, std::string_view content_type, 
   evhttp_add_header(headers, "Cache-Control", "no-store");
   // One request for a connection: those who ask are few, and a kept connection would hold up the end of the daemon.
   evhttp_add_header(headers, "Connection", "close");
-  evbuffer* buffer = evbuffer_new();
+  // evhttp would send the body to a HEAD, too.
+  const bool head = evhttp_request_get_command(request) == EVHTTP_REQ_HEAD;
+  if (head) evhttp_add_header(headers, "Content-Length", std::to_string(body.size()).c_str());
+  evbuffer* buffer = head ? nullptr : evbuffer_new();
   if (buffer) evbuffer_add(buffer, body.data(), body.size());
   // The connection may be gone: evhttp then frees the request and sends nothing.
   evhttp_send_reply(request, status, nullptr, buffer);

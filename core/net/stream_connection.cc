@@ -483,6 +483,8 @@ bool StreamConnection::finish_callback() noexcept {
   }
   if (state_ == State::closing && unsent() == 0) {
     if (peer_ended_) {
+      // A peer that ended first, by close_notify, still has to be told that its answer is whole.
+      if (tls_) tls_->shutdown();
       destroy(NetError::none);
       return false;
     }

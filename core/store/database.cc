@@ -124,7 +124,7 @@ SqlResult set_up(Connection& connection, bool fresh) {
   if (fresh) {
     if (auto done = connection.execute("PRAGMA auto_vacuum = INCREMENTAL"); !done) return done;
   }
-  // FULL: with NORMAL a power cut takes all since the last checkpoint. The log is kept short: it is read at every start.
+  // FULL: with NORMAL a power cut takes all since the last checkpoint. The log is kept short: a start reads it.
   if (auto done = connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                                      "PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 1048576;"
                                      "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024");

@@ -1,7 +1,7 @@
 // The store's file, opened by the one process that may write it: checked, locked, migrated.
 //
 // Refuses, with a sentence that has the way out: a missing directory, what is not a file of ours, a damaged or newer
-// one, one that may not be written, one that another daemon has. A file that is refused is left as it is, byte for byte.
+// one, one that may not be written, one that another daemon has. A file that is refused is left as it is.
 #pragma once
 
 #include "base/unique_fd.h"

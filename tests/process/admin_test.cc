@@ -153,7 +153,8 @@ void a_quiet_session_does_not_hold_up_a_stop(void** state) {
   daemon.process().signal(SIGTERM);
   session.receive_all();
   assert_string_equal(to_text(session.end()), to_text(End::closed));
-  assert_int_equal(daemon.process().wait().value_or(-1), 0);
+  session.close();
+  assert_int_equal(daemon.process().wait(Milliseconds(3000)).value_or(-1), 0);
 }
 
 void at_the_deadline_a_busy_session_is_closed(void** state) {

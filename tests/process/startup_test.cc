@@ -113,6 +113,7 @@ void sockets_of_systemd_are_used(void** state) {
   RunOptions options;
   options.launch.in_child = [socket] {
     ::dup2(socket, 3);
+    ::fcntl(3, F_SETFD, 0);  // dup2 leaves it alone when it was 3 already
     ::setenv("LISTEN_FDS", "1", 1);
     ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
   };

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -142,7 +141,7 @@ void without_a_store_it_serves_all_the_same(void** state) {
   assert_true(daemon.wait_for_counter("echo", "messages", 5));
 }
 
-// The store on a small file system of its own, in a mount namespace that ends with the daemon.
+// The store on a small file system of its own, in a mount namespace that ends with this program: the last test.
 void a_full_disk_never_stops_traffic(void** state) {
   if (::geteuid() != 0) {
     print_message("needs root for a mount of its own\n");
@@ -151,33 +150,25 @@ void a_full_disk_never_stops_traffic(void** state) {
   Daemon& daemon = daemon_of(state);
   const std::string small = daemon.folder().file("small");
   assert_int_equal(::mkdir(small.c_str(), 0755), 0);
-  RunOptions options;
-  options.launch.in_child = [&small] {
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=2m") != 0) {
-      ::_exit(125);
-    }
-  };
-  daemon.launch(fmt::format("return {{ admin = {{ http = 'tcp://127.0.0.1:0' }}, store = {{ path = '{}/p.db', flush_every "
-                            "= '200ms' }}, services = {{ {} }} }}",
-                            small, kEcho),
-                options);
-  if (!daemon.wait_ready() && daemon.process().wait(Milliseconds(0)) == 125) {
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("tmpfs", small.c_str(), "tmpfs", 0, "size=2m") != 0) {
     print_message("mounting is not allowed here\n");
-    daemon.kill();
     skip();
   }
-  const std::string inside = "/proc/" + std::to_string(daemon.pid()) + "/root" + small;
-  const std::string database = inside + "/p.db";
+  daemon.start(fmt::format("return {{ store = {{ path = '{}/p.db', flush_every = '200ms' }}, services = {{ {} }} }}", small,
+                           kEcho));
+  const std::string database = small + "/p.db";
   const std::string total = "select coalesce(sum(messages), 0) from service_minutes";
   const std::string admin = "unix://" + daemon.socket_path();
   assert_true(talk(daemon, 10));
   assert_true(wait_until([&] { return number_from_database(database, total) == 10; }));
   assert_int_equal(http_get(admin, "/readyz").status, 200);
 
-  const int filler = ::open((inside + "/filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const std::string filler_path = small + "/filler";
+  const int filler = ::open(filler_path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   const std::string block(4096, 'f');
-  while (::write(filler, block.data(), block.size()) > 0) {}
+  while (::write(filler, block.data(), block.size()) > 0) {
+  }
   ::close(filler);
   // The write-ahead log may have room left from before: talk until a flush has failed.
   int messages = 10;
@@ -196,11 +187,13 @@ void a_full_disk_never_stops_traffic(void** state) {
   assert_true(talk(daemon, 50));
   messages += 50;
 
-  assert_int_equal(::unlink((inside + "/filler").c_str()), 0);
+  assert_int_equal(::unlink(filler_path.c_str()), 0);
   assert_true(wait_until([&] { return http_get(admin, "/readyz").status == 200; }, Milliseconds(30'000)));
   // Nothing that was counted meanwhile is lost.
   assert_true(wait_until([&] { return number_from_database(database, total) == messages; }));
   assert_string_equal(ask_database(database, "pragma integrity_check").c_str(), "ok");
+  assert_int_equal(daemon.stop(), 0);
+  assert_int_equal(::umount2(small.c_str(), MNT_DETACH), 0);
 }
 
 }  // namespace

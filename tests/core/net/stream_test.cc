@@ -39,7 +39,7 @@ struct Probe {
   int opened = 0, ended = 0, closed = 0;
   std::string rest;
   NetError why = NetError::none;
-  Stream* stream = nullptr;
+  Stream* latest = nullptr;
 };
 Probe* g_probe = nullptr;
 
@@ -61,7 +61,7 @@ void ProbeHandler::on_close(Stream&, NetError why) noexcept {
 struct ProbeService final : Service {
   StreamHandler* open(Stream& stream) noexcept override {
     ++g_probe->opened;
-    g_probe->stream = &stream;
+    g_probe->latest = &stream;
     return new ProbeHandler(*g_probe);
   }
   std::size_t input_limit() const noexcept override { return g_probe->input_limit; }
@@ -247,7 +247,7 @@ void a_peer_that_does_not_read_is_not_read(void** state) {
       ++idle;
     }
     b.loop.turn(false);
-    assert_true(b.probe.stream->unsent() < 64 * 1024 + WorkerIo::kReadSize);
+    assert_true(b.probe.latest->unsent() < 64 * 1024 + WorkerIo::kReadSize);
   }
   assert_true(sent > 100'000);
   shutdown(b.peer, SHUT_WR);
@@ -294,7 +294,7 @@ void a_rate_slows_a_stream_and_loses_nothing(void** state) {
 void another_stream_may_be_written_to(void** state) {
   Bench& b = bench(state);
   b.begin();
-  Stream* first = b.probe.stream;
+  Stream* first = b.probe.latest;
   int first_peer = b.peer;
   b.connect();
   b.probe.data = [first](Stream& stream, std::string_view text) {

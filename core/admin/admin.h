@@ -35,6 +35,7 @@ struct DaemonStatus {
   int pid = 0;
   unsigned workers = 0;
   std::uint64_t generation = 0;
+  std::uint64_t live_generations = 0;  // this one, and earlier ones that still have sessions
   std::int64_t started_ms = 0;  // Unix time
   std::int64_t loaded_ms = 0;   // when this generation began
   bool draining = false;

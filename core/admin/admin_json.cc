@@ -42,6 +42,7 @@ std::string status_json(const DaemonStatus& status, const NotReady& not_ready) {
                   {"store_path", status.store_path},
                   {"workers", status.workers},
                   {"generation", status.generation},
+                  {"live_generations", status.live_generations},
                   {"started_ms", status.started_ms},
                   {"loaded_ms", status.loaded_ms},
                   {"ready", not_ready.empty()},

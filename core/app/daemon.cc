@@ -5,6 +5,7 @@
 #include "app/generation.h"
 #include "app/privileges.h"
 #include "app/recorder.h"
+#include "app/resident.h"
 #include "app/sd_notify.h"
 #include "app/version.h"
 #include "app/worker.h"
@@ -114,6 +115,7 @@ class Daemon final : public AdminHost {
   bool ready_ = false;
   bool reloading_ = false;
   bool stopping_ = false;
+  bool stop_asked_ = false;
   bool cut_ = false;
 };
 
@@ -266,6 +268,8 @@ void Daemon::announce() {
             current_->bindings.size(), workers_.size(), workers_.size() == 1 ? "" : "s");
   sd_notify("READY=1");
   daemonizer_.ready();
+  release_startup_memory();
+  if (stop_asked_) stop();
 }
 
 void Daemon::prepare_workers(std::shared_ptr<Generation> next, std::function<void(std::vector<ServiceFailure>)> done) {
@@ -352,16 +356,25 @@ void Daemon::finish_reload(std::string error) {
   }
   sd_notify("READY=1");
   for (auto& waiter : std::exchange(reload_waiters_, {})) waiter(error);
+  if (stop_asked_) stop();
 }
 
 // ---- Stop ----------------------------------------------------------------------------------------------------
 
 void Daemon::stop() {
   if (stopping_) return cut_sessions();
+  if (reloading_ || !ready_) {
+    // Two generations at once: first this one is whole, then it drains.
+    stop_asked_ = true;
+    return;
+  }
   stopping_ = true;
   const Duration deadline = current_->configuration.drain_timeout;
   log::info("stopping: sessions have {} s to end", to_ms(deadline) / 1000);
   sd_notify("STOPPING=1");
+  // With the workers' own hold, which they let go of as they begin to drain, the listeners close: a new client is
+  // refused at once instead of waiting in a queue that nobody empties.
+  current_->bindings.clear();
   ask_workers([](Worker& worker, std::function<void()> answered) { worker.drain(kQuiet, std::move(answered)); },
               [this] { finish(); });
   deadline_ = std::make_unique<LoopTimer>(loop_, [this] { cut_sessions(); });
@@ -390,6 +403,8 @@ DaemonStatus Daemon::status() {
   status.started_ms = started_ms_;
   status.loaded_ms = loaded_ms_;
   status.draining = stopping_;
+  for (const auto& worker : workers_)
+    status.live_generations = std::max<std::uint64_t>(status.live_generations, worker->live_generations());
   status.accept_pauses = accept_pauses_.load(std::memory_order_relaxed);
   if (store_) {
     status.store_path = store_->path();

@@ -2,7 +2,7 @@
 // thread for signals and the admin API.
 //
 // A reload builds the next generation whole, on every worker, before anything changes: whatever goes wrong until then
-// leaves the old one serving. See DESIGN "Reload, drain, stop" in core/app/README.md.
+// leaves the old one serving. core/app/README.md tells the whole course.
 #pragma once
 
 #include "base/log.h"

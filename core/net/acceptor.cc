@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace portolan {
 
@@ -61,6 +62,7 @@ void Acceptor::accept_waiting(int most) noexcept {
       if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK) break;
       continue;
     }
+    paused_ = false;
     const Address peer = Address::from(address);
     const auto admission = instance_->admit_session(peer);
     if (!admission.admitted) {
@@ -73,12 +75,14 @@ void Acceptor::accept_waiting(int most) noexcept {
 }
 
 void Acceptor::pause(int error) noexcept {
+  event_.want(0);
+  retry_.start(kRetry);
+  // Once for each time that descriptors run out, not for each look whether there is one again.
+  if (std::exchange(paused_, true)) return;
   pauses_.fetch_add(1, std::memory_order_relaxed);
   instance_->refuse_message(Refusal::descriptors);
   log::print(LogLevel::warning, {instance_->configuration.name},
              "accepting pauses: {}; raise max_descriptors or lower max_sessions", std::strerror(error));
-  event_.want(0);
-  retry_.start(kRetry);
 }
 
 }  // namespace portolan

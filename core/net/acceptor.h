@@ -33,6 +33,7 @@ class Acceptor {
   IoEvent event_;
   LoopTimer retry_;
   std::atomic<std::uint64_t>& pauses_;
+  bool paused_ = false;  // until a connection could be accepted again
 };
 
 }  // namespace portolan

@@ -13,7 +13,7 @@ namespace portolan {
 namespace {
 
 // A closing session's peer has this long to take what is left and to say goodbye.
-constexpr Duration kLinger = std::chrono::seconds(10);
+constexpr Duration kLinger = std::chrono::seconds(5);
 
 struct FirstProblem final : Problems {
   std::string text;
@@ -204,6 +204,8 @@ void Instance::drain(Duration quiet) noexcept {
   io.tick();
   draining = true;
   drain_quiet_ = std::max<Duration>(quiet, std::chrono::milliseconds(4));
+  lingering.set_timeout(drain_quiet_);
+  armed_for_ = Duration::max();
   service->drain();
   io.settle();
   datagram_sessions.end_all();

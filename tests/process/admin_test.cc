@@ -17,9 +17,10 @@ using namespace portolan::testing;
 namespace {
 
 std::string configuration(const std::string& core, const std::string& service = "mode = 'lines', transform = 'upper'") {
-  return fmt::format("return {{ admin = {{ http = 'tcp://127.0.0.1:0' }}, {} services = {{ {{ plugin = 'echo', name = "
-                     "'echo', listen = 'tcp://127.0.0.1:0', {} }} }} }}",
-                     core, service);
+  return fmt::format(
+      "return {{ admin = {{ http = 'tcp://127.0.0.1:0' }}, {} services = {{ {{ plugin = 'echo', name = "
+      "'echo', listen = 'tcp://127.0.0.1:0', {} }} }} }}",
+      core, service);
 }
 
 // The admin listener's line is `listening admin http://127.0.0.1:PORT`.
@@ -53,7 +54,8 @@ void the_tcp_listener_only_reads(void** state) {
   }
   for (const char* path : {"/stop", "/reload", "/flush"}) {
     Client client(http_address(daemon));
-    assert_true(client.send(fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path)));
+    assert_true(client.send(
+        fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path)));
     const std::string answer = client.receive_all();
     assert_true(answer.starts_with("HTTP/1.1 4"));
   }
@@ -67,7 +69,7 @@ void the_tcp_listener_only_reads(void** state) {
 void the_local_socket_is_for_owner_and_group(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(configuration(""));
-  struct stat facts {};
+  struct stat facts{};
   assert_int_equal(::stat(daemon.socket_path().c_str(), &facts), 0);
   assert_int_equal(facts.st_mode & 07777U, 0660);
 }
@@ -134,13 +136,12 @@ void while_draining_it_is_not_ready_and_sessions_finish(void** state) {
     assert_string_equal(session.receive_line().c_str(), "BUSY\n");
     let_pass(Milliseconds(50));
   }
-  Client late(service);
-  late.send("late\n");
-  assert_string_equal(late.receive_line().c_str(), "");
+  assert_string_equal(to_text(Client(service).end()), to_text(End::refused));
   // Then it says goodbye and the daemon goes, long before the deadline.
   assert_true(session.send("quit\n"));
   session.receive_all();
   assert_string_equal(to_text(session.end()), to_text(End::closed));
+  session.close();
   assert_int_equal(daemon.process().wait(Milliseconds(5000)).value_or(-1), 0);
 }
 
@@ -206,6 +207,7 @@ void the_log_is_json_lines_when_nobody_watches(void** state) {
   Client session(daemon.address("echo"));
   assert_true(session.send("quit\n"));
   session.receive_all();
+  session.close();
   assert_int_equal(daemon.stop(), 0);
   std::istringstream lines(daemon.log());
   int count = 0;

@@ -101,7 +101,8 @@ void an_unknown_type_is_passed_over_by_option(void** state) {
 
 void an_unknown_type_goes_to_the_hook(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service("mode = 'typed', on_frame = function(type, payload) return 'type ' .. type .. ': ' .. payload end"));
+  daemon.start(
+      service("mode = 'typed', on_frame = function(type, payload) return 'type ' .. type .. ': ' .. payload end"));
   Client client(daemon.address("bin"));
   const std::string payload("a\0b", 3);
   assert_true(client.send(frame(9, payload)));
@@ -128,6 +129,8 @@ void a_length_over_the_limit_is_refused_by_its_header_alone(void** state) {
     const std::string sent = mode[0] == 't' ? frame(1, longest) : plain(longest);
     Client good(daemon.address("bin"));
     expect_bytes(good.exchange(sent, sent.size()), sent);
+    client.close();
+    good.close();
     assert_int_equal(daemon.stop(), 0);
   }
 }

@@ -14,7 +14,8 @@ using namespace portolan::testing;
 namespace {
 
 const char* const kTwoServices =
-    "return { services = { { plugin = 'echo', name = 'echo', listen = { 'tcp://127.0.0.1:0', 'udp://127.0.0.1:0' }, mode "
+    "return { services = { { plugin = 'echo', name = 'echo', listen = { 'tcp://127.0.0.1:0', 'udp://127.0.0.1:0' }, "
+    "mode "
     "= 'lines', transform = 'upper' }, { plugin = 'binary', name = 'bin', listen = 'unix://bin.sock' } } }";
 
 void expect_text(const std::string& text, const std::string& wanted) {
@@ -189,7 +190,7 @@ void help_and_version_print_to_standard_output(void**) {
   for (const char* word : {"run", "check", "reload", "echo", "binary"}) expect_text(general.output, word);
   const CommandResult echo = run_portolan({"help", "echo"});
   assert_int_equal(echo.code, 0);
-  for (const char* word : {"transform", "max_line", "8KiB", "on_line", "raw|lines"}) expect_text(echo.output, word);
+  for (const char* word : {"transform", "max_line", "8KiB", "on_line", "raw, lines"}) expect_text(echo.output, word);
   const CommandResult unknown = run_portolan({"help", "ecko"});
   assert_int_not_equal(unknown.code, 0);
   expect_text(unknown.errors, "echo");
@@ -203,10 +204,10 @@ void net_shows_interfaces_and_classifies_addresses(void**) {
   expect_text(all.output, "127.0.0.1");
   const Json json = Json::parse(run_portolan({"net", "--json"}).output, nullptr, false);
   assert_false(json.is_discarded());
-  const std::pair<const char*, const char*> cases[] = {{"127.0.0.1", "loopback"},       {"10.1.2.3", "private"},
-                                                       {"169.254.1.1", "link"},         {"224.0.0.251", "multicast"},
-                                                       {"fe80::1", "link"},             {"ff02::fb", "multicast"},
-                                                       {"2001:4860:4860::8888", "global"}, {"::1", "loopback"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"127.0.0.1", "loopback"},          {"10.1.2.3", "private"}, {"169.254.1.1", "link"},
+      {"224.0.0.251", "multicast"},       {"fe80::1", "link"},     {"ff02::fb", "multicast"},
+      {"2001:4860:4860::8888", "global"}, {"::1", "loopback"}};
   for (const auto& [address, scope] : cases) {
     const CommandResult one = run_portolan({"net", address});
     assert_int_equal(one.code, 0);
@@ -218,16 +219,18 @@ void net_shows_interfaces_and_classifies_addresses(void**) {
 void an_address_in_use_is_named_before_anything_starts(void** state) {
   Daemon& first = daemon_of(state);
   first.start(
-      "return { services = { { plugin = 'echo', name = 'echo', listen = { 'tcp://127.0.0.1:0', 'udp://127.0.0.1:0' } } } }");
+      "return { services = { { plugin = 'echo', name = 'echo', listen = { 'tcp://127.0.0.1:0', 'udp://127.0.0.1:0' } } "
+      "} }");
   const std::string tcp = first.address("echo");
   const std::string udp = first.address("echo", "udp");
   // With two workers the sockets have SO_REUSEPORT: of the other daemon's port it must not take a share in silence.
   for (const int workers : {1, 2}) {
     TemporaryFolder folder;
     const std::string file = folder.write(
-        "second.lua", fmt::format("return {{ workers = {}, services = {{ {{ plugin = 'echo', name = 'a', listen = '{}' }}, "
-                                  "{{ plugin = 'echo', name = 'b', listen = {{ '{}', 'tcp://127.0.0.1:0' }} }} }} }}",
-                                  workers, tcp, udp));
+        "second.lua",
+        fmt::format("return {{ workers = {}, services = {{ {{ plugin = 'echo', name = 'a', listen = '{}' }}, "
+                    "{{ plugin = 'echo', name = 'b', listen = {{ '{}', 'tcp://127.0.0.1:0' }} }} }} }}",
+                    workers, tcp, udp));
     LaunchOptions options;
     options.folder = folder.path();
     options.environment = {{"STATE_DIRECTORY", folder.path()}};

@@ -85,8 +85,9 @@ void fifty_kills_harm_nothing(void** state) {
   long stored_before = 0;
   long worst_missing = 0;
   for (int round = 0; round < rounds; ++round) {
-    daemon.start("return { store = { flush_every = '200ms' }, services = { { plugin = 'echo', name = 'echo', listen = "
-                 "'tcp://127.0.0.1:0', mode = 'lines', transform = 'upper' } } }");
+    daemon.start(
+        "return { store = { flush_every = '200ms' }, services = { { plugin = 'echo', name = 'echo', listen = "
+        "'tcp://127.0.0.1:0', mode = 'lines', transform = 'upper' } } }");
     for (int index = 0; index < 3; ++index) fixture.loads.push_back(std::make_unique<Load>(daemon.address("echo")));
     let_pass(Milliseconds(lifetime_ms(random)));
     const Clock::time_point killed_at = Clock::now();
@@ -120,8 +121,9 @@ void fifty_kills_harm_nothing(void** state) {
 // What an orderly end promises: nothing is missing at all.
 void a_stop_loses_nothing(void** state) {
   Daemon& daemon = static_cast<Fixture*>(*state)->daemon;
-  daemon.start("return { store = { flush_every = '1h' }, services = { { plugin = 'echo', name = 'echo', listen = "
-               "'tcp://127.0.0.1:0', mode = 'lines' } } }");
+  daemon.start(
+      "return { store = { flush_every = '1h' }, services = { { plugin = 'echo', name = 'echo', listen = "
+      "'tcp://127.0.0.1:0', mode = 'lines' } } }");
   {
     Client client(daemon.address("echo"));
     for (int index = 0; index < 1234; ++index) {

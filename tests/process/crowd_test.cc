@@ -62,10 +62,11 @@ void a_new_client_is_served_beside_thousands(void** state) {
   }
   const int room = 20;
   Daemon& daemon = fixture.daemon;
-  daemon.start(fmt::format("return {{ services = {{ {{ plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', "
-                           "mode = 'lines', transform = 'upper', max_sessions = {}, max_sessions_per_client = 0, "
-                           "idle_timeout = '10m', first_message_timeout = '10m', backlog = 4096 }} }} }}",
-                           idle + slow + room));
+  daemon.start(
+      fmt::format("return {{ services = {{ {{ plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', "
+                  "mode = 'lines', transform = 'upper', max_sessions = {}, max_sessions_per_client = 0, "
+                  "idle_timeout = '10m', first_message_timeout = '10m', backlog = 4096 }} }} }}",
+                  idle + slow + room));
   const std::string address = daemon.address("echo");
   const long base_kib = daemon.facts().resident_kib;
 

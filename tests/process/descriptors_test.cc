@@ -88,9 +88,10 @@ void with_two_workers_both_wait_without_spinning(void** state) {
 void those_who_wait_are_served_when_others_leave(void** state) {
   auto& fixture = *static_cast<Fixture*>(*state);
   Daemon& daemon = fixture.daemon;
-  daemon.start("return { services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', mode = 'lines', "
-               "transform = 'upper' } } }",
-               {.descriptor_limit = 64});
+  daemon.start(
+      "return { services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', mode = 'lines', "
+      "transform = 'upper' } } }",
+      {.descriptor_limit = 64});
   fixture.crowd = std::make_unique<Crowd>(daemon.address("echo"));
   assert_int_equal(fixture.crowd->open(100), 100);
   Client waiting(daemon.address("echo"));

@@ -81,8 +81,9 @@ void a_prefix_stands_before_every_line(void** state) {
 
 void a_hook_answers_a_line(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service(kTcp, "mode = 'lines', on_line = function(line, session) "
-                             "return '<' .. line:reverse() .. ' ' .. session.transport .. '>' end"));
+  daemon.start(service(kTcp,
+                       "mode = 'lines', on_line = function(line, session) "
+                       "return '<' .. line:reverse() .. ' ' .. session.transport .. '>' end"));
   Client client(daemon.address("echo"));
   assert_true(client.send("abc\n"));
   assert_string_equal(client.receive_line().c_str(), "<cba tcp>\n");
@@ -92,11 +93,12 @@ void a_hook_answers_a_line(void** state) {
 
 void a_hook_that_fails_or_never_ends_leaves_the_default(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service(kTcp, "mode = 'lines', on_line = function(line) "
-                             "if line == 'loop' then while true do end end "
-                             "if line == 'eat' then local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end end "
-                             "if line == 'fail' then error('on purpose') end "
-                             "return 'good' end"));
+  daemon.start(service(kTcp,
+                       "mode = 'lines', on_line = function(line) "
+                       "if line == 'loop' then while true do end end "
+                       "if line == 'eat' then local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end end "
+                       "if line == 'fail' then error('on purpose') end "
+                       "return 'good' end"));
   Client client(daemon.address("echo"));
   for (const char* line : {"fail", "loop", "eat", "fine"}) {
     assert_true(client.send(std::string(line) + "\n"));

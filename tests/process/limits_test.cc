@@ -55,8 +55,9 @@ void a_full_service_refuses_at_once(void** state) {
 
 void the_limit_holds_over_all_workers_together(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start("return { workers = 2, services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', "
-               "mode = 'lines', max_sessions = 10 } } }");
+  daemon.start(
+      "return { workers = 2, services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', "
+      "mode = 'lines', max_sessions = 10 } } }");
   std::vector<Client> clients;
   int served = 0;
   for (int index = 0; index < 30; ++index) {
@@ -186,8 +187,8 @@ void a_first_message_that_trickles_in_is_not_waited_for(void** state) {
 
 void a_tls_client_that_never_says_hello_is_ended(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service("mode = 'lines', first_message_timeout = '1s', tls = { self_signed = true }",
-                       "'tls://127.0.0.1:0'"));
+  daemon.start(
+      service("mode = 'lines', first_message_timeout = '1s', tls = { self_signed = true }", "'tls://127.0.0.1:0'"));
   const Clock::time_point start = Clock::now();
   Client silent(daemon.address("echo", "tls"), {.handshake = false});
   assert_true(silent.connected());

@@ -44,7 +44,8 @@ class Visitor {
         continue;
       }
       const std::lock_guard lock(mutex_);
-      failure_ = fmt::format("visit {}: got \"{}\", then {} ({})", number, answer, to_text(client.end()), client.error());
+      failure_ =
+          fmt::format("visit {}: got \"{}\", then {} ({})", number, answer, to_text(client.end()), client.error());
       return;
     }
   }
@@ -94,10 +95,11 @@ void under_load(Fixture& fixture, int workers) {
   Daemon& daemon = fixture.daemon;
   // Nothing that matters here changes, but it is another configuration each time.
   const auto configuration = [workers](int number) {
-    return fmt::format("return {{ workers = {}, drain_timeout = '60s', services = {{ {{ plugin = 'echo', name = 'echo', "
-                       "listen = 'tcp://127.0.0.1:0', mode = 'lines', transform = 'upper', max_sessions = 5000, "
-                       "max_sessions_per_client = 0, max_line = '{}KiB' }} }} }}",
-                       workers, 4 + number % 2);
+    return fmt::format(
+        "return {{ workers = {}, drain_timeout = '60s', services = {{ {{ plugin = 'echo', name = 'echo', "
+        "listen = 'tcp://127.0.0.1:0', mode = 'lines', transform = 'upper', max_sessions = 5000, "
+        "max_sessions_per_client = 0, max_line = '{}KiB' }} }} }}",
+        workers, 4 + number % 2);
   };
   daemon.start(configuration(0));
   const std::string address = daemon.address("echo");
@@ -154,8 +156,10 @@ void a_mistake_changes_nothing_and_is_told(void** state) {
       {"return { services = {", "portolan.lua:1"},
       {"while true do end", "instruction"},
       // An address that something else holds: only binding can tell.
-      {"return { services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0' }, { plugin = 'echo', name "
-       "= 'two', listen = '" + daemon.address("echo") + "' } } }",
+      {"return { services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0' }, { plugin = 'echo', "
+       "name "
+       "= 'two', listen = '" +
+           daemon.address("echo") + "' } } }",
        daemon.address("echo").substr(6)},
   };
   for (const auto& [text, reason] : mistakes) {
@@ -185,8 +189,9 @@ void new_sessions_get_the_new_ways_and_old_ones_keep_theirs(void** state) {
   Client old(daemon.address("echo"));
   assert_true(old.send("a\n"));
   assert_string_equal(old.receive_line().c_str(), "A\n");
-  daemon.configure("return { services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', mode = "
-                   "'lines', transform = 'prefix', prefix = 'new: ' } } }");
+  daemon.configure(
+      "return { services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', mode = "
+      "'lines', transform = 'prefix', prefix = 'new: ' } } }");
   const long before = generation(daemon);
   daemon.process().signal(SIGHUP);
   assert_true(wait_until([&] { return generation(daemon) == before + 1; }));
@@ -234,11 +239,12 @@ void services_and_listeners_come_and_go(void** state) {
 void fifty_reloads_leak_neither_descriptors_nor_threads(void** state) {
   Daemon& daemon = fixture_of(state).daemon;
   const auto configuration = [&daemon](int number) {
-    return fmt::format("return {{ workers = 2, services = {{ {{ plugin = 'echo', name = 'echo', mode = 'lines', "
-                       "listen = {{ 'tcp://127.0.0.1:0', 'udp://127.0.0.1:0', 'tls://127.0.0.1:0' }}, "
-                       "tls = {{ self_signed = true }}, on_line = function(line) return line .. '{}' end }}, "
-                       "{{ plugin = 'binary', name = 'bin{}', listen = 'unix://{}/{}.sock' }} }} }}",
-                       number, number % 2, daemon.folder().path(), number % 3);
+    return fmt::format(
+        "return {{ workers = 2, services = {{ {{ plugin = 'echo', name = 'echo', mode = 'lines', "
+        "listen = {{ 'tcp://127.0.0.1:0', 'udp://127.0.0.1:0', 'tls://127.0.0.1:0' }}, "
+        "tls = {{ self_signed = true }}, on_line = function(line) return line .. '{}' end }}, "
+        "{{ plugin = 'binary', name = 'bin{}', listen = 'unix://{}/{}.sock' }} }} }}",
+        number, number % 2, daemon.folder().path(), number % 3);
   };
   daemon.start(configuration(0));
   // Each generation has sessions of its own when it is replaced.
@@ -288,10 +294,10 @@ void a_changed_certificate_is_shown_to_new_sessions(void** state) {
   const Identity second = issue(authority, "second.test");
   const std::string certificate = daemon.folder().write("cert.pem", first.certificate);
   const std::string key = daemon.folder().write("key.pem", first.key);
-  const std::string configuration =
-      fmt::format("return {{ services = {{ {{ plugin = 'echo', name = 'echo', listen = 'tls://127.0.0.1:0', tls = {{ "
-                  "certificate = '{}', key = '{}' }} }} }} }}",
-                  certificate, key);
+  const std::string configuration = fmt::format(
+      "return {{ services = {{ {{ plugin = 'echo', name = 'echo', listen = 'tls://127.0.0.1:0', tls = {{ "
+      "certificate = '{}', key = '{}' }} }} }} }}",
+      certificate, key);
   daemon.start(configuration);
   const ClientTls tls({.authority = authority.certificate});
   Client old(daemon.address("echo", "tls"), {.tls = tls});

@@ -117,10 +117,11 @@ void sockets_of_systemd_are_used(void** state) {
     ::setenv("LISTEN_FDS", "1", 1);
     ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
   };
-  daemon.start(fmt::format("return {{ workers = 2, services = {{ {{ plugin = 'echo', name = 'echo', listen = '{}', mode = "
-                           "'lines' }} }} }}",
-                           address),
-               options);
+  daemon.start(
+      fmt::format("return {{ workers = 2, services = {{ {{ plugin = 'echo', name = 'echo', listen = '{}', mode = "
+                  "'lines' }} }} }}",
+                  address),
+      options);
   ::close(socket);
   assert_string_equal(daemon.address("echo").c_str(), address.c_str());
   assert_string_equal(early.receive_line().c_str(), "early\n");
@@ -158,9 +159,10 @@ void a_daemon_that_cannot_start_says_so_to_who_started_it(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(kEcho);
   TemporaryFolder other;
-  const std::string file = other.write("second.lua", fmt::format("return {{ services = {{ {{ plugin = 'echo', listen = '{}' "
-                                                                 "}} }} }}",
-                                                                 daemon.address("echo")));
+  const std::string file =
+      other.write("second.lua", fmt::format("return {{ services = {{ {{ plugin = 'echo', listen = '{}' "
+                                            "}} }} }}",
+                                            daemon.address("echo")));
   LaunchOptions options;
   options.folder = other.path();
   options.environment = {{"STATE_DIRECTORY", other.path()}};
@@ -180,16 +182,18 @@ void it_drops_to_the_user_after_binding(void** state) {
   // As `StateDirectory=` of systemd would prepare it.
   assert_int_equal(::chown(daemon.folder().path().c_str(), nobody->pw_uid, nobody->pw_gid), 0);
   const auto configuration = [](int port) {
-    return fmt::format("return {{ user = 'nobody', services = {{ {{ plugin = 'echo', name = 'echo', listen = {{ "
-                       "'tcp://127.0.0.1:0', 'tcp://127.0.0.1:{}' }}, mode = 'lines' }} }} }}",
-                       port);
+    return fmt::format(
+        "return {{ user = 'nobody', services = {{ {{ plugin = 'echo', name = 'echo', listen = {{ "
+        "'tcp://127.0.0.1:0', 'tcp://127.0.0.1:{}' }}, mode = 'lines' }} }} }}",
+        port);
   };
   daemon.start(configuration(0));
   const std::string ids = status_of(daemon.pid(), "Uid");
   const std::string id = std::to_string(nobody->pw_uid);
   assert_string_equal(ids.c_str(), fmt::format("{}\t{}\t{}\t{}", id, id, id, id).c_str());
   const std::string group = std::to_string(nobody->pw_gid);
-  assert_string_equal(status_of(daemon.pid(), "Gid").c_str(), fmt::format("{}\t{}\t{}\t{}", group, group, group, group).c_str());
+  assert_string_equal(status_of(daemon.pid(), "Gid").c_str(),
+                      fmt::format("{}\t{}\t{}\t{}", group, group, group, group).c_str());
   assert_string_equal(status_of(daemon.pid(), "NoNewPrivs").c_str(), "1");
   constexpr unsigned long kNetBindService = 1UL << 10U;
   for (const char* set : {"CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"}) {
@@ -205,7 +209,7 @@ void it_drops_to_the_user_after_binding(void** state) {
   assert_true(answers(daemon.address("echo")));
   assert_int_equal(daemon.command({"status"}).code, 0);
   // The files are the user's.
-  struct stat facts {};
+  struct stat facts{};
   assert_int_equal(::stat(daemon.store_path().c_str(), &facts), 0);
   assert_int_equal(facts.st_uid, nobody->pw_uid);
   assert_int_equal(::stat(daemon.socket_path().c_str(), &facts), 0);

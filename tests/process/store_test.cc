@@ -38,8 +38,9 @@ void what_is_counted_can_be_read_while_it_runs(void** state) {
   daemon.start(configuration("flush_every = '200ms'"));
   assert_true(talk(daemon, 100));
   assert_true(wait_until([&] {
-    return number_from_database(daemon.store_path(), "select coalesce(sum(messages), 0) from service_minutes where "
-                                                     "service = 'echo'") == 100;
+    return number_from_database(daemon.store_path(),
+                                "select coalesce(sum(messages), 0) from service_minutes where "
+                                "service = 'echo'") == 100;
   }));
   assert_int_equal(number_from_database(daemon.store_path(), "select sum(bytes_in) from service_minutes"), 600);
   assert_int_equal(number_from_database(daemon.store_path(), "select sum(bytes_out) from service_minutes"), 600);
@@ -71,7 +72,7 @@ void an_idle_daemon_writes_nothing(void** state) {
     return -1L;
   };
   const auto size = [&] {
-    struct stat facts {};
+    struct stat facts{};
     ::stat((daemon.store_path() + "-wal").c_str(), &facts);
     return static_cast<long>(facts.st_size) + static_cast<long>(facts.st_mtim.tv_sec) * 7 + facts.st_mtim.tv_nsec;
   };
@@ -89,7 +90,8 @@ void counters_survive_a_restart(void** state) {
     daemon.start(configuration(""));
     assert_true(talk(daemon, 10));
     assert_int_equal(daemon.stop(), 0);
-    assert_int_equal(number_from_database(daemon.store_path(), "select sum(messages) from service_minutes"), 10 * round);
+    assert_int_equal(number_from_database(daemon.store_path(), "select sum(messages) from service_minutes"),
+                     10 * round);
   }
 }
 
@@ -155,8 +157,8 @@ void a_full_disk_never_stops_traffic(void** state) {
     print_message("mounting is not allowed here\n");
     skip();
   }
-  daemon.start(fmt::format("return {{ store = {{ path = '{}/p.db', flush_every = '200ms' }}, services = {{ {} }} }}", small,
-                           kEcho));
+  daemon.start(fmt::format("return {{ store = {{ path = '{}/p.db', flush_every = '200ms' }}, services = {{ {} }} }}",
+                           small, kEcho));
   const std::string database = small + "/p.db";
   const std::string total = "select coalesce(sum(messages), 0) from service_minutes";
   const std::string admin = "unix://" + daemon.socket_path();

@@ -25,14 +25,16 @@ const Authorities& authorities() {
   return all;
 }
 
-std::string configuration(const Daemon& daemon, const std::string& service_options, const std::string& tls_options = "") {
+std::string configuration(const Daemon& daemon, const std::string& service_options,
+                          const std::string& tls_options = "") {
   daemon.folder().write("cert.pem", authorities().server.certificate);
   daemon.folder().write("key.pem", authorities().server.key);
   daemon.folder().write("ca.pem", authorities().ours.certificate);
   const std::string folder = daemon.folder().path();
-  return fmt::format("return {{ services = {{ {{ plugin = 'echo', name = 'echo', listen = 'tls://127.0.0.1:0', {}, tls = "
-                     "{{ certificate = '{}/cert.pem', key = '{}/key.pem', {} }} }} }} }}",
-                     service_options, folder, folder, tls_options);
+  return fmt::format(
+      "return {{ services = {{ {{ plugin = 'echo', name = 'echo', listen = 'tls://127.0.0.1:0', {}, tls = "
+      "{{ certificate = '{}/cert.pem', key = '{}/key.pem', {} }} }} }} }}",
+      service_options, folder, folder, tls_options);
 }
 
 bool answers(Client& client) { return client.send("hello\n") && client.receive_line() == "HELLO\n"; }
@@ -180,7 +182,8 @@ void many_sessions_shake_hands_at_once(void** state) {
   daemon.start(configuration(daemon, "mode = 'lines', transform = 'upper'"));
   const ClientTls tls;
   std::vector<Client> clients;
-  for (int index = 0; index < scaled(100, 10); ++index) clients.emplace_back(daemon.address("echo", "tls"), ClientOptions{.tls = tls});
+  for (int index = 0; index < scaled(100, 10); ++index)
+    clients.emplace_back(daemon.address("echo", "tls"), ClientOptions{.tls = tls});
   for (Client& client : clients) assert_true(client.send("hello\n"));
   for (Client& client : clients) assert_string_equal(client.receive_line().c_str(), "HELLO\n");
   // Some go without a word, some in order.

@@ -17,10 +17,10 @@
 namespace portolan::testing {
 
 struct LaunchOptions {
-  std::string folder = {};                                         // working directory
+  std::string folder = {};                                            // working directory
   std::vector<std::pair<std::string, std::string>> environment = {};  // added to ours; an empty value removes
-  std::function<void()> in_child = {};                             // between fork and exec
-  int standard_input = -1;                                         // /dev/null when none
+  std::function<void()> in_child = {};                                // between fork and exec
+  int standard_input = -1;                                            // /dev/null when none
   int standard_output = -1;
   int standard_error = -1;
 };

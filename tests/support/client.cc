@@ -165,7 +165,7 @@ long Client::ended(End end, std::string what) {
 
 long Client::ended_by_errno(const char* doing) {
   const int number = errno;
-  const End end = number == ECONNRESET || number == EPIPE     ? End::reset
+  const End end = number == ECONNRESET || number == EPIPE      ? End::reset
                   : number == ECONNREFUSED || number == ENOENT ? End::refused
                                                                : End::failed;
   return ended(end, std::string(doing) + ": " + std::strerror(number));

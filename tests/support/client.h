@@ -27,10 +27,10 @@ enum class End {
 const char* to_text(End end);
 
 struct ClientOptions {
-  std::string source = {};     // address to connect from: "127.0.0.2"
-  int receive_buffer = 0;      // SO_RCVBUF, set before the connect so that it bounds the window
-  SSL_CTX* tls = nullptr;      // for tls://; not owned
-  bool handshake = true;       // false: stay silent on a tls:// address after the TCP connect
+  std::string source = {};            // address to connect from: "127.0.0.2"
+  int receive_buffer = 0;             // SO_RCVBUF, set before the connect so that it bounds the window
+  SSL_CTX* tls = nullptr;             // for tls://; not owned
+  bool handshake = true;              // false: stay silent on a tls:// address after the TCP connect
   Milliseconds patience = kPatience;  // for each call
 };
 
@@ -51,15 +51,15 @@ class Client {
   std::uint16_t local_port() const;
   void set_patience(Milliseconds patience) noexcept { options_.patience = patience; }
 
-  bool send(std::string_view data);              // all of it; over udp one datagram
+  bool send(std::string_view data);                   // all of it; over udp one datagram
   std::size_t send_what_fits(std::string_view data);  // never waits
-  std::string receive(std::size_t count);        // `count` bytes, fewer when the conversation ended before
-  std::string receive_line();                    // up to and with '\n'
-  std::string receive_all();                     // up to the end
-  std::string receive_datagram();                // one; empty when none came
+  std::string receive(std::size_t count);             // `count` bytes, fewer when the conversation ended before
+  std::string receive_line();                         // up to and with '\n'
+  std::string receive_all();                          // up to the end
+  std::string receive_datagram();                     // one; empty when none came
   // Sends and receives at once until all of `data` is sent and `expected` bytes have come.
   std::string exchange(std::string_view data, std::size_t expected);
-  bool finish_sending();                         // FIN, or close_notify
+  bool finish_sending();  // FIN, or close_notify
   void close() noexcept;
   void close_with_reset() noexcept;
 

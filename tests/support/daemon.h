@@ -30,7 +30,7 @@ struct Listening {
 struct RunOptions {
   std::vector<std::string> arguments = {};  // after `run -c FILE`
   LaunchOptions launch = {};
-  unsigned descriptor_limit = 0;            // RLIMIT_NOFILE of the daemon; 0: ours
+  unsigned descriptor_limit = 0;  // RLIMIT_NOFILE of the daemon; 0: ours
 };
 
 class Daemon {

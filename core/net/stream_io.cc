@@ -1,0 +1,361 @@
+// The data path of a stream: what the plugin writes, how it is sent, and how input is read and delivered.
+// The session's life (events, closing, timeouts, its record) is in stream_connection.cc.
+#include "stream_connection.h"
+
+#include "base/net_error.h"
+#include "net/worker_io.h"
+#include "plugin/instance.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace portolan {
+
+namespace {
+
+// How often one event may read before the other sockets get their turn.
+constexpr int kReadRounds = 4;
+// A turn's buffer that once grew large is not kept for ever.
+constexpr std::size_t kKeepCapacity = 1024 * 1024;
+
+}  // namespace
+
+// ---- What the plugin calls -----------------------------------------------------------------------------------
+
+bool StreamConnection::admit(std::size_t bytes) noexcept {
+  if (close_asked_ || state_ != State::open) return false;
+  Turn& turn = instance_.io.turn();
+  if (!turn.ending) {
+    if (unsent() + turn.size() >= instance_.limits.output_limit) {
+      hold_ = Hold::output;
+      return false;
+    }
+    if (instance_.hook_time() - turn.hook_time > WorkerIo::kTurn) {
+      hold_ = Hold::turn;
+      return false;
+    }
+  }
+  if (client_) {
+    const Duration now = instance_.io.now();
+    Duration wait = instance_.message_rate.limited() ? instance_.message_rate.take(client_->messages, now, 1)
+                                                     : Duration::zero();
+    if (wait == Duration::zero() && instance_.byte_rate.limited())
+      wait = instance_.byte_rate.take(client_->bytes, now, static_cast<double>(bytes));
+    if (wait > Duration::zero() && !turn.ending) {
+      hold_ = Hold::rate;
+      turn.resume_at = now + wait;
+      return false;
+    }
+  }
+  if (!had_message_) {
+    instance_.first_message(*this);
+    had_message_ = true;
+  }
+  ++messages_;
+  ++turn.messages;
+  if (instance_.statistics) {
+    instance_.stats[CoreCounter::messages].add();
+    instance_.stats.message_size.record(bytes);
+  }
+  return true;
+}
+
+void StreamConnection::write(std::span<const std::byte> data) noexcept {
+  if (close_asked_ || state_ != State::open || data.empty()) return;
+  if (!in_turn_) {
+    keep_output(data);
+    if (!marked_) instance_.io.mark(*this);
+    marked_ = true;
+    return;
+  }
+  Turn& turn = instance_.io.turn();
+  if (turn.output.empty()) {
+    const bool of_input = data.data() >= turn.input.data() && data.data() < turn.input.data() + turn.input.size();
+    if (of_input && turn.view.empty()) {
+      turn.view = data;
+      return;
+    }
+    if (of_input && turn.view.data() + turn.view.size() == data.data()) {
+      turn.view = {turn.view.data(), turn.view.size() + data.size()};
+      return;
+    }
+    turn.output.insert(turn.output.end(), turn.view.begin(), turn.view.end());
+    turn.view = {};
+  }
+  turn.output.insert(turn.output.end(), data.begin(), data.end());
+}
+
+std::byte* StreamConnection::reserve(std::size_t size) noexcept {
+  Turn& turn = instance_.io.turn();
+  if (!in_turn_) {
+    // Built in the turn's buffer behind whatever another stream has there; commit moves it out.
+    turn.reserved_at = turn.output.size();
+    turn.output.resize(turn.reserved_at + size);
+    return turn.output.data() + turn.reserved_at;
+  }
+  if (!turn.view.empty()) {
+    turn.output.insert(turn.output.end(), turn.view.begin(), turn.view.end());
+    turn.view = {};
+  }
+  turn.reserved_at = turn.output.size();
+  turn.output.resize(turn.reserved_at + size);
+  return turn.output.data() + turn.reserved_at;
+}
+
+void StreamConnection::commit(std::size_t used) noexcept {
+  Turn& turn = instance_.io.turn();
+  if (in_turn_) {
+    turn.output.resize(close_asked_ || state_ != State::open ? turn.reserved_at : turn.reserved_at + used);
+    return;
+  }
+  write(std::span<const std::byte>(turn.output.data() + turn.reserved_at, used));
+  turn.output.resize(turn.reserved_at);
+}
+
+void StreamConnection::close() noexcept {
+  if (close_asked_) return;
+  close_asked_ = true;
+  if (in_turn_) return;
+  if (!marked_) instance_.io.mark(*this);
+  marked_ = true;
+}
+
+void StreamConnection::refuse(Refusal reason) noexcept {
+  if (close_asked_) return;
+  refused_ = true;
+  refusal_ = reason;
+  instance_.refuse(reason, peer_);
+  close();
+}
+
+SessionInfo StreamConnection::info() const noexcept {
+  if (!peer_text_) peer_text_ = std::make_unique<std::string>(peer_.empty() ? "unix" : peer_.to_string());
+  return {.id = id_, .peer = *peer_text_, .transport = transport_};
+}
+
+// ---- A turn: one callback of the handler, and what it wrote --------------------------------------------------
+
+void StreamConnection::begin_turn() noexcept {
+  Turn& turn = instance_.io.turn();
+  turn.input = {};
+  turn.view = {};
+  turn.output.clear();
+  turn.messages = 0;
+  turn.ending = false;
+  turn.hook_time = instance_.hook_time();
+  in_turn_ = true;
+}
+
+bool StreamConnection::flush_turn() noexcept {
+  Turn& turn = instance_.io.turn();
+  const std::span<const std::byte> data = turn.view.empty() ? std::span<const std::byte>(turn.output) : turn.view;
+  if (!data.empty()) {
+    std::size_t taken = 0;
+    if (unsent() == 0) {
+      if (send_now(data, taken) == Sent::failed) {
+        destroy(failure_);
+        return false;
+      }
+    }
+    if (taken < data.size()) keep_output(data.subspan(taken));
+  }
+  if (turn.messages && instance_.statistics) {
+    const auto spent = Loop::now() - instance_.io.now();
+    instance_.stats.latency.record(static_cast<std::uint64_t>(spent.count()), turn.messages);
+  }
+  if (turn.output.capacity() > kKeepCapacity) turn.output = {};
+  return true;
+}
+
+void StreamConnection::keep_output(std::span<const std::byte> rest) {
+  if (!output_) output_ = std::make_unique<std::vector<std::byte>>();
+  if (output_sent_ > 0 && output_sent_ >= output_->size() / 2) {
+    output_->erase(output_->begin(), output_->begin() + static_cast<std::ptrdiff_t>(output_sent_));
+    output_sent_ = 0;
+  }
+  output_->insert(output_->end(), rest.begin(), rest.end());
+  had_unsent_ = true;
+}
+
+StreamConnection::Sent StreamConnection::send_now(std::span<const std::byte> data, std::size_t& taken) noexcept {
+  taken = 0;
+  want_write_ = false;
+  if (!tls_) {
+    const ssize_t sent = send(descriptor_, data.data(), data.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+      failure_ = net_error_of(errno);
+      return Sent::failed;
+    }
+    taken = sent > 0 ? static_cast<std::size_t>(sent) : 0;
+  } else {
+    while (taken < data.size()) {
+      const auto result = tls_->write(data.subspan(taken));
+      if (result.outcome == TlsSession::Outcome::done) {
+        taken += result.bytes;
+        continue;
+      }
+      if (result.outcome == TlsSession::Outcome::want_write || result.outcome == TlsSession::Outcome::want_read) break;
+      failure_ = tls_->reset_by_peer() ? NetError::reset : NetError::tls;
+      return Sent::failed;
+    }
+  }
+  if (taken) {
+    bytes_out_ += taken;
+    last_activity_ = instance_.io.now();
+    if (had_message_ && state_ == State::open) instance_.active.touch(*this, last_activity_);
+    if (instance_.statistics) instance_.stats[CoreCounter::bytes_out].add(taken);
+  }
+  return taken == data.size() ? Sent::all : Sent::some;
+}
+
+// ---- Input ---------------------------------------------------------------------------------------------------
+
+StreamConnection::Got StreamConnection::receive(std::span<std::byte> into) noexcept {
+  Got got;
+  if (!tls_) {
+    const ssize_t count = recv(descriptor_, into.data(), into.size(), 0);
+    if (count > 0) {
+      got.bytes = static_cast<std::size_t>(count);
+      // Less than there was room for: the socket is empty, which spares a read that finds nothing.
+      got.again = got.bytes < into.size();
+    } else if (count == 0) {
+      got.end = true;
+    } else if (errno == EAGAIN || errno == EINTR) {
+      got.again = true;
+    } else {
+      failure_ = net_error_of(errno);
+      got.failed = true;
+    }
+  } else {
+    while (got.bytes < into.size()) {
+      const auto result = tls_->read(into.subspan(got.bytes));
+      if (result.outcome == TlsSession::Outcome::done) {
+        got.bytes += result.bytes;
+        continue;
+      }
+      got.again = result.outcome == TlsSession::Outcome::want_read;
+      want_write_ = result.outcome == TlsSession::Outcome::want_write;
+      got.again |= want_write_;
+      got.end = result.outcome == TlsSession::Outcome::closed;
+      if (result.outcome == TlsSession::Outcome::failed) {
+        got.failed = true;
+        failure_ = tls_->reset_by_peer() ? NetError::reset : NetError::tls;
+      }
+      break;
+    }
+  }
+  if (got.bytes) {
+    bytes_in_ += got.bytes;
+    last_activity_ = instance_.io.now();
+    if (had_message_) instance_.active.touch(*this, last_activity_);
+    if (instance_.statistics) instance_.stats[CoreCounter::bytes_in].add(got.bytes);
+  }
+  return got;
+}
+
+bool StreamConnection::read_input() noexcept {
+  const std::span<std::byte> buffer(instance_.io.read_buffer(), WorkerIo::kReadSize);
+  for (int round = 0; round < kReadRounds; ++round) {
+    const Got got = receive(buffer);
+    if (got.bytes) {
+      const std::span<const std::byte> data = buffer.first(got.bytes);
+      bool alive = true;
+      if (input_) {
+        input_->insert(input_->end(), data.begin(), data.end());
+        alive = deliver(*input_, true);
+      } else {
+        alive = deliver(data, false);
+      }
+      if (!alive) return false;
+    }
+    if (got.failed) {
+      destroy(failure_);
+      return false;
+    }
+    if (got.end) {
+      peer_ended_ = true;
+      return deliver_end();
+    }
+    if (got.again || close_asked_ || hold_ != Hold::none) return true;
+    if (unsent() >= instance_.limits.output_limit) return true;
+  }
+  // More may wait inside TLS, where no event of the socket would tell.
+  if (tls_) schedule_resume(instance_.io.now());
+  return true;
+}
+
+bool StreamConnection::deliver(std::span<const std::byte> data, bool buffered) noexcept {
+  Turn& turn = instance_.io.turn();
+  std::size_t done = 0;
+  for (;;) {
+    hold_ = Hold::none;
+    begin_turn();
+    turn.input = data.subspan(done);
+    const std::size_t consumed = handler_->on_data(*this, turn.input);
+    in_turn_ = false;
+    done += std::min(consumed, turn.input.size());
+    if (!flush_turn()) return false;
+    if (close_asked_) {
+      input_.reset();
+      return true;
+    }
+    // What stopped it was its own output, and that is gone already.
+    if (hold_ != Hold::output || unsent() >= instance_.limits.output_limit / 2 || done == data.size()) break;
+  }
+  const std::span<const std::byte> rest = data.subspan(done);
+  if (rest.empty()) {
+    input_.reset();
+  } else if (!buffered) {
+    input_ = std::make_unique<std::vector<std::byte>>(rest.begin(), rest.end());
+  } else if (done) {
+    input_->erase(input_->begin(), input_->begin() + static_cast<std::ptrdiff_t>(done));
+  }
+  if (rest.empty()) {
+    hold_ = Hold::none;
+  } else if (hold_ == Hold::none && rest.size() >= instance_.input_limit) {
+    refuse(Refusal::message_too_long);
+  } else if (hold_ == Hold::rate) {
+    schedule_resume(turn.resume_at);
+  } else if (hold_ == Hold::turn) {
+    schedule_resume(instance_.io.now());
+  }
+  return true;
+}
+
+bool StreamConnection::deliver_end() noexcept {
+  // What was received is answered first, however long it is held.
+  if (hold_ != Hold::none || end_delivered_ || close_asked_) return true;
+  end_delivered_ = true;
+  begin_turn();
+  Turn& turn = instance_.io.turn();
+  turn.ending = true;
+  if (input_) turn.input = *input_;
+  stays_open_ = handler_->on_end(*this, turn.input);
+  in_turn_ = false;
+  if (!flush_turn()) return false;
+  input_.reset();
+  if (!stays_open_) close_asked_ = true;
+  return true;
+}
+
+void StreamConnection::schedule_resume(Duration at) noexcept {
+  if (resume_at_ != Duration::zero()) return;
+  resume_at_ = at;
+  instance_.io.resume_at(at, *this);
+}
+
+void StreamConnection::resume() noexcept {
+  if (state_ == State::open) {
+    hold_ = Hold::none;
+    if (input_ && !deliver(*input_, true)) return;
+    if (hold_ == Hold::none && !close_asked_) {
+      // Reads once more even so: TLS may hold bytes that no event announces.
+      if (!(peer_ended_ ? deliver_end() : read_input())) return;
+    }
+  }
+  finish_callback();
+}
+
+}  // namespace portolan

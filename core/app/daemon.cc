@@ -23,6 +23,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace portolan {
@@ -33,6 +34,9 @@ namespace {
 constexpr Duration kQuiet = std::chrono::seconds(1);
 // After the sessions were cut at the drain's deadline.
 constexpr Duration kLastMoment = std::chrono::seconds(1);
+
+// A worker that has not ended by then is stuck in somebody's code.
+constexpr Duration kWorkerPatience = std::chrono::seconds(5);
 
 using Sentences = std::vector<std::string>;
 
@@ -77,12 +81,14 @@ class Daemon final : public AdminHost {
 
  private:
   Sentences start();
+  [[noreturn]] void end_without_workers();
   Sentences bind_admin_listeners();
   void adopt_inherited_sockets();
   void prepare_workers(std::shared_ptr<Generation> next, std::function<void(std::vector<ServiceFailure>)> done);
   void commit_workers(std::shared_ptr<Generation> next, std::function<void()> done);
   void discard_workers(std::function<void()> done);
   void finish_reload(std::string error);
+  void do_what_waited();
   void announce();
   void cut_sessions();
   void finish();
@@ -108,6 +114,8 @@ class Daemon final : public AdminHost {
   std::unique_ptr<LoopTimer> deadline_;
   std::vector<std::unique_ptr<LoopSignal>> signals_;
   std::vector<std::function<void(std::string)>> reload_waiters_;
+  std::vector<std::function<void(std::string)>> next_reload_waiters_;
+  std::string start_error_;
   Daemonizer& daemonizer_;
   std::atomic<std::uint64_t> accept_pauses_{0};
   std::int64_t started_ms_ = 0;
@@ -139,6 +147,8 @@ int Daemon::run() {
     return 1;
   }
   loop_.run();
+  for (auto& worker : workers_)
+    if (!worker->stop_and_join(kWorkerPatience)) end_without_workers();
   workers_.clear();
   current_.reset();
   admin_.reset();
@@ -146,9 +156,21 @@ int Daemon::run() {
     recorder_->event("stopped", "", "");
     store_->stop();
   }
+  if (!start_error_.empty()) {
+    log::flush_repeats();
+    fmt::print(stderr, "portolan: {}\n", start_error_);
+    return 1;
+  }
   log::info("stopped");
   log::flush_repeats();
   return 0;
+}
+
+void Daemon::end_without_workers() {
+  log::error("a worker does not end: what was counted is stored, then the process ends without it");
+  if (store_) store_->stop();
+  log::flush_repeats();
+  std::_Exit(1);
 }
 
 Sentences Daemon::start() {
@@ -204,8 +226,9 @@ Sentences Daemon::start() {
   prepare_workers(current_, [this](std::vector<ServiceFailure> failures) {
     for (const auto& failure : failures) {
       if (failure.service == SIZE_MAX) {
-        log::error("{}", failure.error);
-        continue;
+        // The file ran through once to be checked and failed when a worker read it: there is nothing to serve with.
+        start_error_ = failure.error;
+        return finish();
       }
       const std::string& name = current_->configuration.services[failure.service].name;
       log::print(LogLevel::error, {name}, "does not serve: {}; the others do", failure.error);
@@ -236,10 +259,15 @@ Sentences Daemon::bind_admin_listeners() {
   const Endpoint local{.transport = Transport::unix_stream, .address = {}, .path = settings.admin_socket};
   if (auto bound = bind_admin(local, settings.admin_mode)) {
     admin_socket_ = std::move(*bound);
-    if (std::string error = give_to_user(settings.admin_socket, settings.user, settings.group); !error.empty())
-      errors.push_back(error);
   } else {
     errors.push_back("admin: " + bound.error());
+  }
+  // Who we become must be able to connect, and to remove the files at the end.
+  Sentences paths = {settings.admin_socket};
+  for (const auto& binding : current_->bindings) paths.push_back(binding.listener->actual().path);
+  for (const std::string& path : paths) {
+    if (path.empty() || path.starts_with('@')) continue;
+    if (std::string error = give_to_user(path, settings.user, settings.group); !error.empty()) errors.push_back(error);
   }
   if (settings.admin_http) {
     if (auto bound = bind_admin(*settings.admin_http, 0))
@@ -269,7 +297,7 @@ void Daemon::announce() {
   sd_notify("READY=1");
   daemonizer_.ready();
   release_startup_memory();
-  if (stop_asked_) stop();
+  do_what_waited();
 }
 
 void Daemon::prepare_workers(std::shared_ptr<Generation> next, std::function<void(std::vector<ServiceFailure>)> done) {
@@ -310,8 +338,12 @@ void Daemon::discard_workers(std::function<void()> done) {
 // ---- Reload --------------------------------------------------------------------------------------------------
 
 void Daemon::reload(std::function<void(std::string error)> done) {
-  if (stopping_) return done("the daemon is stopping");
-  if (reloading_ || !ready_) return done("a reload is under way already");
+  if (stopping_ || stop_asked_) return done("the daemon is stopping");
+  if (reloading_ || !ready_) {
+    // The file may have changed since the reload under way read it: one more follows, for all who ask until then.
+    next_reload_waiters_.push_back(std::move(done));
+    return;
+  }
   reloading_ = true;
   reload_waiters_.push_back(std::move(done));
   sd_notify_reloading();
@@ -356,7 +388,16 @@ void Daemon::finish_reload(std::string error) {
   }
   sd_notify("READY=1");
   for (auto& waiter : std::exchange(reload_waiters_, {})) waiter(error);
-  if (stop_asked_) stop();
+  do_what_waited();
+}
+
+// What was asked for while the start or a reload was under way.
+void Daemon::do_what_waited() {
+  if (stop_asked_) return stop();
+  if (next_reload_waiters_.empty()) return;
+  reload([waiters = std::exchange(next_reload_waiters_, {})](const std::string& error) {
+    for (const auto& waiter : waiters) waiter(error);
+  });
 }
 
 // ---- Stop ----------------------------------------------------------------------------------------------------
@@ -369,6 +410,7 @@ void Daemon::stop() {
     return;
   }
   stopping_ = true;
+  for (auto& waiter : std::exchange(next_reload_waiters_, {})) waiter("the daemon is stopping");
   const Duration deadline = current_->configuration.drain_timeout;
   log::info("stopping: sessions have {} s to end", to_ms(deadline) / 1000);
   sd_notify("STOPPING=1");

@@ -29,8 +29,8 @@ void Generation::give_up(std::size_t service, std::string error) {
 
 std::shared_ptr<ServiceShared> Assembler::shared_for(const ServiceConfiguration& service, unsigned workers) {
   auto stats = registry_->find_or_make(service.name, *service.plugin, workers);
-  auto& shared = shared_[service.name];
-  if (!shared || shared->stats != stats) {
+  auto& shared = shared_[stats.get()];
+  if (!shared) {
     shared = std::make_shared<ServiceShared>();
     shared->stats = std::move(stats);
   }
@@ -77,6 +77,11 @@ std::expected<std::shared_ptr<Generation>, std::vector<std::string>> Assembler::
       binding.key = binding_key(endpoint, service, ordinal);
       if (const auto found = bound.find(binding.key); found != bound.end()) {
         binding.listener = found->second->listener;
+        // The kernel spreads connections over all of its sockets: those that no worker accepts from would hang.
+        if (service.plugin->placement == Placement::single_worker && binding.listener->sockets() > 1)
+          errors.push_back(fmt::format("service \"{}\": {} has a socket for each worker and plugin \"{}\" runs on one: "
+                                       "restart the daemon, or choose another port",
+                                       service.name, endpoint.to_string(), service.plugin->name));
       } else if (auto made = bind(endpoint, service, configuration.workers)) {
         binding.listener = std::move(*made);
       } else {

@@ -61,7 +61,8 @@ class Assembler {
                                                                   const ServiceConfiguration& service,
                                                                   unsigned workers);
   std::shared_ptr<StatsRegistry> registry_;
-  std::map<std::string, std::shared_ptr<ServiceShared>> shared_;
+  // By the statistics, which are the same for the same service and plugin: a reload that is refused replaces nothing.
+  std::map<const ServiceStats*, std::shared_ptr<ServiceShared>> shared_;
   std::vector<AdoptableSocket> adoptable_;
   std::uint64_t last_number_ = 0;
 };

@@ -14,7 +14,9 @@ Worker::Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& a
     : index_(index), recorder_(recorder), accept_pauses_(accept_pauses), mailbox_(loop_), io_(loop_, index) {}
 
 Worker::~Worker() {
-  stop_and_join();
+  stop_and_join(std::chrono::hours(1));
+  // The loop turns no more: what it had put off is done while all that it refers to is still there.
+  io_.run_retired();
   ends_.clear();
   prepared_.reset();
   current_.reset();
@@ -30,13 +32,16 @@ void Worker::start() {
     const std::string name = "worker " + std::to_string(index_);
     pthread_setname_np(pthread_self(), name.c_str());
     loop_.run();
+    ended_.set_value();
   });
 }
 
-void Worker::stop_and_join() {
-  if (!thread_.joinable()) return;
+bool Worker::stop_and_join(Duration patience) {
+  if (!thread_.joinable()) return true;
   mailbox_.post([this] { loop_.stop(); });
+  if (ended_.get_future().wait_for(patience) != std::future_status::ready) return false;
   thread_.join();
+  return true;
 }
 
 bool Worker::runs_here(const ServiceConfiguration& service) const noexcept {

@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -43,8 +44,9 @@ class Worker {
   Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& accept_pauses);
   ~Worker();
   void start();
-  // Ends the loop, whatever is open, and waits for the thread.
-  void stop_and_join();
+  // Ends the loop, whatever is open, and waits for the thread; false when it has not ended in time (something blocks
+  // it), and then the Worker must not be destroyed.
+  bool stop_and_join(Duration patience);
 
   // Builds this worker's part beside the one that serves. Nothing is visible outside until commit.
   void prepare(std::shared_ptr<const Generation> generation, std::function<void(std::vector<ServiceFailure>)> done);
@@ -83,6 +85,7 @@ class Worker {
   std::map<BoundListener*, Ends> ends_;
   std::function<void()> drained_;
   bool draining_ = false;
+  std::promise<void> ended_;
   std::thread thread_;
 };
 

@@ -171,6 +171,8 @@ int parse_and_run(int argc, char** argv) {
     fmt::print("{}", parsed.empty() ? app.help() : parsed.front()->help("portolan"));
     return kExitOk;
   } catch (const CLI::ParseError& error) {
+    // What people try first at a program that they do not know.
+    if (argc == 2 && std::string_view(argv[1]) == "--version") return version_command(false);
     return usage_error(app, error, argc, argv);
   }
   return dispatch(app, arguments);

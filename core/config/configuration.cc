@@ -13,6 +13,7 @@
 #include <lua.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ namespace {
 constexpr std::size_t kMostSource = std::size_t{4} << 20U;
 constexpr std::size_t kCheckMemory = std::size_t{64} << 20U;
 constexpr std::uint64_t kCheckInstructions = 100'000'000;
+constexpr int kPipePatienceMs = 10'000;
 
 std::unexpected<std::vector<Problem>> one_problem(std::string message) {
   return std::unexpected(std::vector<Problem>{{{}, std::move(message)}});
@@ -52,6 +54,21 @@ Position position_of(const Problem& problem) {
   return position;
 }
 
+// What a configuration says must not steer the terminal that reads of its mistakes, nor fill it.
+std::string harmless(std::string_view text, std::size_t longest) {
+  std::string out;
+  for (const char c : text.substr(0, longest)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\x{:02x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  if (text.size() > longest) out += "…";
+  return out;
+}
+
 std::expected<Value, std::string> run(const std::string& file, const std::string& source, std::size_t& memory_used) {
   Sandbox sandbox({.memory = kCheckMemory});
   sandbox.set_log(LogLevel::debug, {});
@@ -69,15 +86,18 @@ std::expected<Value, std::string> run(const std::string& file, const std::string
 }  // namespace
 
 std::string format_problems(const std::string& file, const std::vector<Problem>& problems) {
+  constexpr std::size_t kLongestPath = 200;
+  constexpr std::size_t kLongestMessage = 2000;
   std::string text;
   for (const Problem& problem : problems) {
     if (!text.empty()) text += '\n';
+    const std::string message = harmless(problem.message, kLongestMessage);
     if (problem.path.empty()) {
       // What Lua says starts with file:line already.
       const bool named = problem.message.starts_with(file + ":");
-      text += named ? problem.message : fmt::format("{}: {}", file, problem.message);
+      text += named ? message : fmt::format("{}: {}", file, message);
     } else {
-      text += fmt::format("{}: {}: {}", file, problem.path, problem.message);
+      text += fmt::format("{}: {}: {}", file, harmless(problem.path, kLongestPath), message);
     }
   }
   return text;
@@ -131,6 +151,12 @@ std::expected<Configuration, std::vector<Problem>> load_configuration(const std:
   while (source.size() <= kMostSource) {
     const ssize_t count = read(descriptor, buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) {
+      // A pipe whose writer has not written yet, as in `portolan check <(make-my-configuration)`.
+      pollfd entry{.fd = descriptor, .events = POLLIN, .revents = 0};
+      if (poll(&entry, 1, kPipePatienceMs) > 0) continue;
+      errno = ETIMEDOUT;
+    }
     if (count < 0) error = errno;
     if (count <= 0) break;
     source.append(buffer, 0, static_cast<std::size_t>(count));

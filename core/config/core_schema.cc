@@ -54,7 +54,7 @@ constexpr Option kServiceOptions[] = {
     {.key = "max_sessions_per_client",
      .type = OptionType::integer,
      .fallback = "1000",
-     .help = "the same for one client address (IPv6: one /64); 0: no limit",
+     .help = "the same for one client address (IPv6: one /64; all unix peers are one); 0: no limit",
      .min = 0,
      .max = kMost32Bits},
     {.key = "accept_rate",
@@ -78,7 +78,7 @@ constexpr Option kServiceOptions[] = {
     {.key = "idle_timeout",
      .type = OptionType::duration,
      .fallback = "5m",
-     .help = "a session without traffic for so long is closed; 0: never",
+     .help = "a session without traffic for so long is closed; 0: never; a UDP peer after 30s at most",
      .min = 0,
      .max = kMostSeconds},
     {.key = "first_message_timeout",
@@ -200,11 +200,11 @@ constexpr Option kCoreOptions[] = {
      .help = "where the store and relative unix sockets are; default: $STATE_DIRECTORY, or the working directory",
      .min = 1},
     {.key = "store", .type = OptionType::table, .help = "the SQLite file; false: none", .fields = kStoreFields},
-    {.key = "stats", .type = OptionType::boolean, .fallback = "true", .help = "latency and size histograms"},
+    {.key = "stats", .type = OptionType::boolean, .fallback = "true", .help = "counts messages and bytes, latency and size"},
     {.key = "drain_timeout",
      .type = OptionType::duration,
      .fallback = "30s",
-     .help = "how long sessions may take to end at a stop or reload",
+     .help = "how long sessions may take to end at a stop; a reload leaves them be",
      .min = 0,
      .max = 86'400},
     {.key = "user",
@@ -265,6 +265,12 @@ std::uint32_t integer32(const Options& options, std::string_view key) {
   return static_cast<std::uint32_t>(options.integer(key));
 }
 
+// The system would take a path up to its first NUL byte for the whole.
+void check_path(std::string_view text, const std::string& path, Checker& checker) {
+  if (text.find('\0') != std::string_view::npos)
+    checker.add(path, fmt::format("a path cannot hold a NUL byte, found the text {}", quote(text)));
+}
+
 // Whether something was reported at this path or below it.
 bool is_clean(const Checker& checker, const std::string& path) {
   return std::ranges::none_of(checker.problems, [&path](const Problem& problem) {
@@ -278,6 +284,7 @@ void read_tls(const Options& options, const std::string& path, const std::string
   if (!is_clean(checker, path)) return;
   TlsOptions tls;
   const auto file = [&](std::string_view key) {
+    check_path(options.text(key), join_path(path, key), checker);
     return options.text(key).empty() ? std::string() : resolve_path(folder, options.text(key));
   };
   tls.certificate = file("certificate");
@@ -285,6 +292,7 @@ void read_tls(const Options& options, const std::string& path, const std::string
   tls.client_ca = file("client_ca");
   tls.self_signed = options.boolean("self_signed");
   tls.min_version = options.text("min_version") == "1.3" ? 13 : 12;
+  if (!is_clean(checker, path)) return;
   if (tls.self_signed && (!tls.certificate.empty() || !tls.key.empty())) {
     checker.add(path, "self_signed makes a certificate: leave out certificate and key, or self_signed");
   } else if (!tls.self_signed && (tls.certificate.empty() || tls.key.empty())) {
@@ -364,7 +372,9 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
   out.group = options.text("group");
   out.max_descriptors = integer32(options, "max_descriptors");
 
+  check_path(options.text("state_dir"), "state_dir", checker);
   const Options& store = options.table("store");
+  check_path(store.text("path"), "store.path", checker);
   out.store.path = resolve_path(out.state_dir, store.text("path"));
   out.store.flush_every = store.duration("flush_every");
   out.store.keep = store.duration("keep");
@@ -375,6 +385,7 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
 
   const Options& admin = options.table("admin");
   if (admin.has("socket")) {
+    check_path(admin.text("socket"), "admin.socket", checker);
     out.admin_socket = resolve_path(out.state_dir, admin.text("socket"));
   } else {
     const std::string folder = environment("RUNTIME_DIRECTORY");
@@ -405,6 +416,7 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
   out.script_instructions = static_cast<std::uint64_t>(options.table("script").integer("instructions"));
   const std::string folder = config_folder_of(out.file);
   for (std::size_t index = 0; index < options.count("plugin_path"); ++index) {
+    check_path(options.text_at("plugin_path", index), fmt::format("plugin_path[{}]", index + 1), checker);
     out.plugin_path.push_back(resolve_path(folder, options.text_at("plugin_path", index)));
   }
 }

@@ -3,11 +3,13 @@
 #include "base/log.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +18,7 @@
 #include <set>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 namespace portolan {
 
@@ -25,6 +28,9 @@ constexpr int kTimeoutSeconds = 10;
 constexpr std::size_t kMostHeader = 8 * 1024;
 constexpr std::size_t kMostBody = 16 * 1024;
 constexpr auto kAcceptPause = std::chrono::milliseconds(200);
+// How often connections are looked at while there are some, and while there are as many as there may be.
+constexpr auto kLookEvery = std::chrono::milliseconds(200);
+constexpr auto kLookSoon = std::chrono::milliseconds(10);
 
 struct FreeEvhttp {
   void operator()(evhttp* http) const noexcept { evhttp_free(http); }
@@ -86,8 +92,12 @@ HttpRequest value_of(evhttp_request* request) {
 
 class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
  public:
-  Impl(Loop& loop, int listening, Handler handler)
-      : handler_(std::move(handler)), http_(evhttp_new(loop.base())), accept_again_(loop, [this] { resume(); }) {
+  Impl(Loop& loop, int listening, Handler handler, HttpLimits limits)
+      : handler_(std::move(handler)),
+        limits_(limits),
+        http_(evhttp_new(loop.base())),
+        accept_again_(loop, [this] { resume(); }),
+        look_(loop, [this] { look(); }) {
     if (!http_) throw std::bad_alloc();
     evhttp_set_max_headers_size(http_.get(), kMostHeader);
     evhttp_set_max_body_size(http_.get(), kMostBody);
@@ -95,6 +105,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     // All that evhttp knows: the wrong ones are refused by path, with a 405 that says which are right.
     evhttp_set_allowed_methods(http_.get(), 0x1ff);
     evhttp_set_gencb(http_.get(), &Impl::on_request, this);
+    evhttp_set_bevcb(http_.get(), &Impl::on_connection, this);
     // A copy, because evhttp closes what it accepts from.
     const int copy = fcntl(listening, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) throw std::runtime_error(std::string("cannot serve the admin API: ") + std::strerror(errno));
@@ -119,6 +130,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     }
     listeners().erase(listener_);
     http_.reset();
+    for (const Peer& peer : peers_) bufferevent_decref(peer.stream);
+    peers_.clear();
   }
 
   bool take(evhttp_request* request) { return pending_.erase(request) == 1; }
@@ -138,12 +151,64 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     evconnlistener_disable(listener);
     found->second->accept_again_.start(kAcceptPause);
   }
-  void resume() { evconnlistener_enable(listener_); }
+  void resume() {
+    if (peers_.size() < limits_.connections) evconnlistener_enable(listener_);
+  }
+
+  // evhttp says neither how many connections it has nor when one has ended, and its timeout begins again with every
+  // byte. So each one's bufferevent is held until evhttp has let go of it, which takes its callbacks away. It owns the
+  // socket: closed by evhttp before, the number could be another's by the time that its events are taken out.
+  struct Peer {
+    bufferevent* stream;
+    Duration since;
+  };
+  static bufferevent* on_connection(event_base* base, void* self) noexcept {
+    auto& server = *static_cast<Impl*>(self);
+    bufferevent* stream = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    if (!stream) return nullptr;
+    // What still comes when evhttp has let go of it is read up to here.
+    bufferevent_setwatermark(stream, EV_READ, 0, kMostHeader + kMostBody);
+    try {
+      server.peers_.push_back({stream, Loop::now()});
+    } catch (const std::bad_alloc&) {
+      return stream;  // served, without a bound
+    }
+    bufferevent_incref(stream);
+    const bool full = server.peers_.size() >= server.limits_.connections;
+    if (full) evconnlistener_disable(server.listener_);
+    if (full || !server.look_.running()) server.look_.start(full ? Duration(kLookSoon) : Duration(kLookEvery));
+    return stream;
+  }
+  void look() {
+    std::set<bufferevent*> owed;  // those that wait for an answer of ours
+    for (evhttp_request* request : pending_) {
+      evhttp_connection* connection = evhttp_request_get_connection(request);
+      if (connection) owed.insert(evhttp_connection_get_bufferevent(connection));
+    }
+    const Duration now = Loop::now();
+    for (Peer& peer : peers_) {
+      if (owed.contains(peer.stream)) peer.since = now;  // the time for its answer begins with it
+    }
+    std::erase_if(peers_, [&](const Peer& peer) {
+      bufferevent_event_cb held = nullptr;
+      bufferevent_getcb(peer.stream, nullptr, nullptr, &held, nullptr);
+      if (!held) return bufferevent_decref(peer.stream), true;
+      // evhttp then finds it closed.
+      if (now - peer.since >= limits_.connection_time)
+        ::shutdown(bufferevent_getfd(peer.stream), SHUT_RDWR);
+      return false;
+    });
+    if (!accept_again_.running()) resume();
+    if (!peers_.empty()) look_.start(peers_.size() < limits_.connections ? Duration(kLookEvery) : Duration(kLookSoon));
+  }
 
   const std::thread::id thread_ = std::this_thread::get_id();
   Handler handler_;
+  const HttpLimits limits_;
   std::unique_ptr<evhttp, FreeEvhttp> http_;
   LoopTimer accept_again_;
+  LoopTimer look_;
+  std::vector<Peer> peers_;
   evconnlistener* listener_ = nullptr;
   std::set<evhttp_request*> pending_;  // handed out, not answered
 };
@@ -190,8 +255,8 @@ void HttpReply::send(int status, std::string_view content_type, std::string_view
   state_->send(status, content_type, body);
 }
 
-HttpServer::HttpServer(Loop& loop, int listening, Handler handler)
-    : impl_(std::make_shared<Impl>(loop, listening, std::move(handler))) {}
+HttpServer::HttpServer(Loop& loop, int listening, Handler handler, HttpLimits limits)
+    : impl_(std::make_shared<Impl>(loop, listening, std::move(handler), limits)) {}
 
 HttpServer::~HttpServer() { impl_->end(); }
 

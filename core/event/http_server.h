@@ -1,7 +1,9 @@
 // A small HTTP/1.1 server on one listening socket (TCP or unix), for the admin API: libevent's evhttp behind values.
 //
-// Belongs to the thread of its loop. It refuses more than 8 KiB of header, more than 16 KiB of body, and a peer that
-// says nothing for 10 seconds; when the process has no descriptor left it stops accepting for a moment.
+// Belongs to the thread of its loop. It refuses more than 8 KiB of header, more than 16 KiB of body, a peer that says
+// nothing for 10 seconds, and one that takes longer than HttpLimits in all, our own time for the answer aside. With as
+// many connections as there may be, further ones wait in the kernel's queue; when the process has no descriptor left
+// it stops accepting for a moment.
 #pragma once
 
 #include "event/loop.h"
@@ -34,11 +36,16 @@ class HttpReply {
   std::shared_ptr<State> state_;
 };
 
+struct HttpLimits {
+  std::size_t connections = 64;
+  Duration connection_time = std::chrono::seconds(30);
+};
+
 class HttpServer {
  public:
   using Handler = std::function<void(const HttpRequest&, HttpReply)>;
   // `listening` stays the caller's. Throws when it is no socket that can be accepted from (while starting up).
-  HttpServer(Loop& loop, int listening, Handler handler);
+  HttpServer(Loop& loop, int listening, Handler handler, HttpLimits limits = {});
   ~HttpServer();  // what is not answered yet gets a 503
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -40,6 +40,7 @@ class BoundListener {
   // With the port that the system chose.
   const Endpoint& actual() const noexcept { return actual_; }
   int descriptor(unsigned worker) const noexcept { return sockets_[worker % sockets_.size()].get(); }
+  std::size_t sockets() const noexcept { return sockets_.size(); }
   // What two listeners may not share: tcp and tls are the same socket.
   static std::string key(const Endpoint& endpoint);
 

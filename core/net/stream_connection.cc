@@ -93,7 +93,7 @@ void StreamConnection::advance_handshake() noexcept {
     case TlsSession::Outcome::done:
       if (!open_handler()) return;
       // The first message often comes with the end of the handshake and waits in TLS already.
-      if (!read_input()) return;
+      if (state_ == State::open && hold_ == Hold::none && !read_input()) return;
       finish_callback();
       return;
     default: break;
@@ -141,7 +141,6 @@ bool StreamConnection::finish_callback() noexcept {
   if (close_asked_ && state_ == State::open) {
     state_ = State::closing;
     input_.reset();
-    instance_.closing(*this, had_message_);
   }
   if (state_ == State::closing && unsent() == 0) {
     if (peer_ended_) {
@@ -160,6 +159,7 @@ void StreamConnection::linger() noexcept {
   if (tls_) tls_->shutdown();
   shutdown(descriptor_, SHUT_WR);
   state_ = State::lingering;
+  instance_.closing(*this, had_message_);
 }
 
 void StreamConnection::drop_lingering_input() noexcept {
@@ -205,6 +205,8 @@ void StreamConnection::settle_marked() noexcept {
 }
 
 void StreamConnection::time_out(Refusal reason) noexcept {
+  // Not idle: it waits for us.
+  if (state_ == State::open && hold_ == Hold::rate && reason == Refusal::idle_timeout) return;
   if (state_ == State::closing || state_ == State::lingering) return destroy(NetError::timed_out);
   if (state_ == State::handshake || unsent()) {
     instance_.refuse(reason, peer_);
@@ -225,7 +227,7 @@ void StreamConnection::abort(NetError why) noexcept { destroy(why); }
 void StreamConnection::destroy(NetError why) noexcept {
   if (marked_) instance_.io.unmark(*this);
   if (resume_at_ != Duration::zero()) instance_.io.cancel_resume(resume_at_, *this);
-  const bool linger_queue = state_ == State::closing || state_ == State::lingering;
+  const bool linger_queue = state_ == State::lingering;
   (linger_queue ? instance_.lingering : had_message_ ? instance_.active : instance_.awaiting).remove(*this);
   close_asked_ = true;  // the handler's last words are not sent
   if (handler_) {
@@ -236,6 +238,11 @@ void StreamConnection::destroy(NetError why) noexcept {
     instance_.stats[CoreCounter::failed].add();
   if (instance_.recorder && instance_.recorder->wants_session()) record_end(why);
   event_.stop();
+  if (unsent() && why != NetError::none) {
+    // What the peer got is not whole: a FIN would say that it is.
+    const struct ::linger cut{.l_onoff = 1, .l_linger = 0};
+    setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &cut, sizeof cut);
+  }
   ::close(descriptor_);
   Instance& instance = instance_;
   ClientEntry* client = client_;

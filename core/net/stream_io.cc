@@ -17,6 +17,8 @@ namespace {
 
 // How often one event may read before the other sockets get their turn.
 constexpr int kReadRounds = 4;
+// How soon a stream that was over its client's rate is looked at again.
+constexpr Duration kRateLook = std::chrono::milliseconds(20);
 // A turn's buffer that once grew large is not kept for ever.
 constexpr std::size_t kKeepCapacity = 1024 * 1024;
 
@@ -27,15 +29,14 @@ constexpr std::size_t kKeepCapacity = 1024 * 1024;
 bool StreamConnection::admit(std::size_t bytes) noexcept {
   if (close_asked_ || state_ != State::open) return false;
   Turn& turn = instance_.io.turn();
+  // Only input can be put off and given again. Asked from elsewhere (open, on_sent, a timer), "not now" is all.
+  const auto hold = [&](Hold why) {
+    if (in_turn_ && !turn.input.empty()) hold_ = why;
+    return false;
+  };
   if (!turn.ending) {
-    if (unsent() + turn.size() >= instance_.limits.output_limit) {
-      hold_ = Hold::output;
-      return false;
-    }
-    if (instance_.hook_time() - turn.hook_time > WorkerIo::kTurn) {
-      hold_ = Hold::turn;
-      return false;
-    }
+    if (unsent() + turn.size() >= instance_.limits.output_limit) return hold(Hold::output);
+    if (instance_.hook_time() - turn.hook_time > WorkerIo::kTurn) return hold(Hold::turn);
   }
   if (client_) {
     const Duration now = instance_.io.now();
@@ -44,9 +45,10 @@ bool StreamConnection::admit(std::size_t bytes) noexcept {
     if (wait == Duration::zero() && instance_.byte_rate.limited())
       wait = instance_.byte_rate.take(client_->bytes, now, static_cast<double>(bytes));
     if (wait > Duration::zero() && !turn.ending) {
-      hold_ = Hold::rate;
-      turn.resume_at = now + wait;
-      return false;
+      // Many streams of one client may wait for the same token: all of them awake for each would be a busy loop. The
+      // bucket holds a second's worth, so that looking less often loses nothing.
+      turn.resume_at = now + std::max<Duration>(wait, kRateLook);
+      return hold(Hold::rate);
     }
   }
   if (!had_message_) {
@@ -65,6 +67,8 @@ bool StreamConnection::admit(std::size_t bytes) noexcept {
 void StreamConnection::write(std::span<const std::byte> data) noexcept {
   if (close_asked_ || state_ != State::open || data.empty()) return;
   if (!in_turn_) {
+    // Nothing holds back who writes from outside this stream's own turn: here its queue is bounded.
+    if (unsent() && unsent() + data.size() > instance_.limits.output_limit) return refuse(Refusal::output_limit);
     keep_output(data);
     if (!marked_) instance_.io.mark(*this);
     marked_ = true;
@@ -204,7 +208,8 @@ StreamConnection::Sent StreamConnection::send_now(std::span<const std::byte> dat
   if (taken) {
     bytes_out_ += taken;
     last_activity_ = instance_.io.now();
-    if (had_message_ && state_ == State::open) instance_.active.touch(*this, last_activity_);
+    if (state_ == State::closing || (had_message_ && state_ == State::open))
+      (had_message_ ? instance_.active : instance_.awaiting).touch(*this, last_activity_);
     if (instance_.statistics) instance_.stats[CoreCounter::bytes_out].add(taken);
   }
   return taken == data.size() ? Sent::all : Sent::some;

@@ -12,8 +12,11 @@ WorkerIo::WorkerIo(Loop& loop, unsigned worker)
       retire_timer_(loop, [this] { run_retired(); }) {}
 
 void WorkerIo::run_retired() {
-  auto tasks = std::exchange(retired_, {});
-  for (auto& task : tasks) task();
+  // One may retire more: a generation's end lets go of its plugins' timers.
+  while (!retired_.empty()) {
+    auto tasks = std::exchange(retired_, {});
+    for (auto& task : tasks) task();
+  }
 }
 
 void WorkerIo::settle() noexcept {

@@ -62,11 +62,12 @@ class WorkerIo {
 
   // Called when the last session of an instance that is done has ended, after the callback.
   void retire_later(std::function<void()> task);
+  // Does it now; for an end without a loop.
+  void run_retired();
 
  private:
   void arm();
   void run_resumes();
-  void run_retired();
 
   Loop& loop_;
   unsigned worker_;

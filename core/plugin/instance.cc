@@ -12,7 +12,8 @@ namespace portolan {
 
 namespace {
 
-// A closing session's peer has this long to take what is left and to say goodbye.
+constexpr Duration kDatagramSession = std::chrono::seconds(30);
+// A session that we closed waits this long for its peer's goodbye.
 constexpr Duration kLinger = std::chrono::seconds(5);
 
 struct FirstProblem final : Problems {
@@ -78,11 +79,14 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
       timeout_timer_(worker_io.loop(), [this] { run_timeouts(); }) {
   awaiting.set_timeout(limits.first_message_timeout);
   active.set_timeout(limits.idle_timeout);
-  peers.set_timeout(limits.idle_timeout);
+  // A datagram peer never says goodbye, and its address may be forged: it is forgotten sooner than a stream.
+  peers.set_timeout(limits.idle_timeout == Duration::zero() ? kDatagramSession
+                                                            : std::min(limits.idle_timeout, kDatagramSession));
   lingering.set_timeout(kLinger);
 }
 
 Instance::~Instance() {
+  when_idle_ = nullptr;  // whoever waited has let go of it
   abort_all();
   service.reset();
   for (InstanceTimer* timer : timers_) delete timer;
@@ -115,23 +119,24 @@ Instance::Admission Instance::admit_session(const Address& peer) noexcept {
     refuse(Refusal::draining, peer);
     return {};
   }
-  if (limits.max_sessions && shared->open.load(std::memory_order_relaxed) >= limits.max_sessions) {
-    refuse(Refusal::max_sessions, peer);
-    return {};
-  }
-  if (accept_rate.limited() && accept_rate.take(shared->accepts, now, 1) > Duration::zero()) {
-    refuse(Refusal::accept_rate, peer);
-    return {};
-  }
+  // Counted first and looked at then: two workers that looked first would both find the last place.
+  const std::uint32_t open_before = shared->open.fetch_add(1, std::memory_order_relaxed);
+  const auto refused = [&](Refusal reason) {
+    shared->open.fetch_sub(1, std::memory_order_relaxed);
+    refuse(reason, peer);
+    return Admission{};
+  };
+  if (limits.max_sessions && open_before >= limits.max_sessions) return refused(Refusal::max_sessions);
   ClientEntry* client = nullptr;
   if (counts_clients_) {
     client = shared->clients.acquire(peer.client(), limits.max_sessions_per_client, now);
-    if (!client) {
-      refuse(Refusal::max_sessions_per_client, peer);
-      return {};
-    }
+    if (!client) return refused(Refusal::max_sessions_per_client);
   }
-  shared->open.fetch_add(1, std::memory_order_relaxed);
+  // Last: a client that has its share already does not use up what the others may open.
+  if (accept_rate.limited() && accept_rate.take(shared->accepts, now, 1) > Duration::zero()) {
+    if (client) shared->clients.release(client, now);
+    return refused(Refusal::accept_rate);
+  }
   stats[CoreCounter::sessions].add();
   stats.open.add();
   return {.admitted = true, .client = client};

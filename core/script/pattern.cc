@@ -14,7 +14,9 @@ namespace {
 
 constexpr int kMostCaptures = 32;
 constexpr int kDeepest = 200;
-constexpr unsigned kChargeEvery = 256;
+constexpr std::size_t kChargeEvery = 256;
+// Characters of a [set] that are looked through for one instruction.
+constexpr std::size_t kSetPerInstruction = 8;
 constexpr char kEscape = '%';
 
 bool is_in_class(unsigned char c, char name) {
@@ -84,8 +86,15 @@ class Matcher {
     Kind kind;
   };
 
-  void step() {
-    if (++steps_ % kChargeEvery == 0) Sandbox::of(state_).charge(state_, kChargeEvery);
+  void step(std::size_t instructions = 1) {
+    steps_ += instructions;
+    if (steps_ < kChargeEvery) return;
+    Sandbox::of(state_).charge(state_, steps_);
+    steps_ = 0;
+  }
+  // A set may be as long as the pattern, and is looked through for every character of the subject.
+  void step_through_set(const char* from, const char* to) {
+    step(static_cast<std::size_t>(to - from) / kSetPerInstruction);
   }
 
   // The end of the single-character class that starts at `p`.
@@ -95,6 +104,7 @@ class Matcher {
       return p + 1;
     }
     if (p[-1] != '[') return p;
+    const char* const start = p;
     if (p != pattern_end_ && *p == '^') ++p;
     do {  // a ] in the first place stands for itself
       if (p == pattern_end_) luaL_error(state_, "malformed pattern (missing ']')");
@@ -103,6 +113,7 @@ class Matcher {
         ++p;
       }
     } while (p == pattern_end_ || *p != ']');
+    step_through_set(start, p);
     return p + 1;
   }
 
@@ -135,7 +146,7 @@ class Matcher {
     switch (*p) {
       case '.': return true;
       case kEscape: return is_in_class(c, p[1]);
-      case '[': return is_in_set(c, p, class_end - 1);
+      case '[': step_through_set(p, class_end); return is_in_set(c, p, class_end - 1);
       default: return static_cast<unsigned char>(*p) == c;
     }
   }
@@ -233,6 +244,7 @@ class Matcher {
           p += 2;
           if (p == pattern_end_ || *p != '[') luaL_error(state_, "missing '[' after '%%f' in pattern");
           const char* last = class_end(p);
+          step_through_set(p, last);
           const unsigned char before = s == begin_ ? '\0' : static_cast<unsigned char>(s[-1]);
           const unsigned char after = s == end_ ? '\0' : static_cast<unsigned char>(*s);
           if (is_in_set(before, p, last - 1) || !is_in_set(after, p, last - 1)) return nullptr;
@@ -271,7 +283,7 @@ class Matcher {
   const char* pattern_;
   const char* pattern_end_;
   int depth_ = 0;
-  unsigned steps_ = 0;
+  std::size_t steps_ = 0;
   int captures_count_ = 0;
   std::array<Capture, kMostCaptures> captures_;
 };
@@ -298,6 +310,7 @@ int find_or_match(lua_State* state, bool find) {
     lua_pushnil(state);
     return 1;
   }
+  Sandbox::of(state).charge(state, pattern.size() / 16);
   const bool plain = pattern.find_first_of("^$*+?.([%-") == std::string_view::npos;
   if (find && (lua_toboolean(state, 4) != 0 || plain)) {
     Sandbox::of(state).charge(state, (subject.size() - start) / 16);

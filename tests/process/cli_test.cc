@@ -185,6 +185,9 @@ void help_and_version_print_to_standard_output(void**) {
   const CommandResult version = run_portolan({"version"});
   assert_int_equal(version.code, 0);
   expect_text(version.output, "0.1.0");
+  const CommandResult by_option = run_portolan({"--version"});
+  assert_int_equal(by_option.code, 0);
+  assert_string_equal(by_option.output.c_str(), version.output.c_str());
   const CommandResult general = run_portolan({"help"});
   assert_int_equal(general.code, 0);
   for (const char* word : {"run", "check", "reload", "echo", "binary"}) expect_text(general.output, word);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "support/cmocka.h"
 
@@ -41,6 +42,44 @@ void expect_exactly(const std::string& text, std::string_view whole) {
 }
 
 void an_empty_list_of_services_is_enough(void**) { expect_exactly(problems_of("return { services = {} }"), ""); }
+
+void what_it_says_does_not_steer_a_terminal(void**) {
+  expect_exactly(
+      with_service("idle_timeout = '\\27[2J'"),
+      "x.lua: services[1].idle_timeout: \"\\x1b[2J\" is not a duration: write a number with ns, us, ms, s, m, h, d "
+      "or w, as in \"30s\" or \"1h30m\"");
+  expect(problems_of("error('a\\nb\\27c')"), "x.lua:1: a\\x0ab\\x1bc");
+  const std::string long_text = with_service("idle_timeout = ('9'):rep(100000), [('k'):rep(100000)] = 1");
+  assert_in_range(long_text.size(), 1, 10'000);
+}
+
+void a_path_holds_no_nul(void**) {
+  const std::string text = problems_of(
+      "return { state_dir = 's\\0', store = { path = 'a\\0b' }, admin = { socket = '\\0' }, plugin_path = '\\0', "
+      "services = { { "
+      "plugin = 'echo', listen = 'tls://127.0.0.1:0', tls = { certificate = '/c\\0', key = '/k' } } } }");
+  for (const char* path : {"state_dir", "store.path", "admin.socket", "plugin_path[1]", "services[1].tls.certificate"})
+    expect(text, std::string("x.lua: ") + path + ": a path cannot hold a NUL byte");
+}
+
+void a_pipe_may_be_slow(void**) {
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  std::thread writer([end = ends[1]] {
+    for (const std::string_view part : {"return { services", " = {} }"}) {
+      usleep(50'000);
+      if (write(end, part.data(), part.size()) < 0) break;
+    }
+    close(end);
+  });
+  Registry registry;
+  const std::string path = "/dev/fd/" + std::to_string(ends[0]);
+  const auto result = load_configuration(path, registry, "/s");
+  const std::string problems = result ? "" : format_problems(path, result.error());
+  writer.join();
+  close(ends[0]);
+  expect_exactly(problems, "");
+}
 
 void defaults_are_those_of_the_header(void**) {
   Registry registry;
@@ -310,9 +349,13 @@ void files_are_read_or_say_why_not(void**) {
   Registry registry;
   const auto missing = load_configuration(file, registry);
   const auto is_folder = load_configuration(folder, registry);
-  { std::ofstream(file) << "#!/usr/bin/env portolan\nreturn { services = {} }\n"; }
+  {
+    std::ofstream(file) << "#!/usr/bin/env portolan\nreturn { services = {} }\n";
+  }
   const auto good = load_configuration(file, registry, "/s");
-  { std::ofstream(file) << "#!/usr/bin/env portolan\nreturn nil .. 1\n"; }
+  {
+    std::ofstream(file) << "#!/usr/bin/env portolan\nreturn nil .. 1\n";
+  }
   const auto bad = load_configuration(file, registry, "/s");
   unlink(file.c_str());
   rmdir(folder);
@@ -340,6 +383,9 @@ int main() {
   const CMUnitTest tests[] = {
       cmocka_unit_test(an_empty_list_of_services_is_enough),
       cmocka_unit_test(defaults_are_those_of_the_header),
+      cmocka_unit_test(what_it_says_does_not_steer_a_terminal),
+      cmocka_unit_test(a_path_holds_no_nul),
+      cmocka_unit_test(a_pipe_may_be_slow),
       cmocka_unit_test(everything_that_is_written_arrives),
       cmocka_unit_test(mistyped_keys_are_named_with_the_nearest),
       cmocka_unit_test(wrong_types_say_what_was_expected_and_found),

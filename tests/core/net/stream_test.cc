@@ -25,6 +25,7 @@ struct ProbeHandler final : StreamHandler {
   explicit ProbeHandler(Probe& owner) : probe(owner) {}
   std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override;
   bool on_end(Stream& stream, std::span<const std::byte> rest) noexcept override;
+  void on_sent(Stream& stream) noexcept override;
   void on_close(Stream& stream, NetError why) noexcept override;
 };
 
@@ -35,6 +36,7 @@ struct Probe {
     stream.write(text);
     return text.size();
   };
+  std::function<void(Stream&)> sent = [](Stream&) {};
   std::size_t input_limit = 1024;
   int opened = 0, ended = 0, closed = 0;
   std::string rest;
@@ -52,6 +54,7 @@ bool ProbeHandler::on_end(Stream& stream, std::span<const std::byte> rest) noexc
   stream.write(std::string_view("bye"));
   return false;
 }
+void ProbeHandler::on_sent(Stream& stream) noexcept { probe.sent(stream); }
 void ProbeHandler::on_close(Stream&, NetError why) noexcept {
   ++probe.closed;
   probe.why = why;
@@ -363,6 +366,94 @@ void everything_is_given_back_when_the_instance_goes(void** state) {
   assert_int_equal(b.shared->clients.size(), 0);
 }
 
+void nobody_is_told_of_an_instance_that_is_gone(void** state) {
+  Bench& b = bench(state);
+  b.begin();
+  bool told = false;
+  b.instance->when_idle([&told] { told = true; });
+  b.instance.reset();
+  b.turns(3);
+  assert_int_equal(b.probe.closed, 1);
+  assert_false(told);
+}
+
+void a_refused_session_counts_nowhere(void** state) {
+  Bench& b = bench(state);
+  b.configuration.limits.max_sessions = 2;
+  b.configuration.limits.max_sessions_per_client = 1;
+  b.configuration.limits.accept_rate = 2;
+  b.begin();
+  const Address same;
+  const Address other = *Address::parse("192.0.2.1:1");
+  for (int i = 0; i < 5; ++i) assert_false(b.instance->admit_session(same).admitted);
+  assert_int_equal(b.refused(Refusal::max_sessions_per_client), 5);
+  assert_int_equal(b.shared->open.load(), 1);
+  // What the first client asked for in vain took nothing from the second.
+  const auto second = b.instance->admit_session(other);
+  assert_true(second.admitted);
+  assert_false(b.instance->admit_session(*Address::parse("192.0.2.2:1")).admitted);
+  assert_int_equal(b.refused(Refusal::max_sessions), 1);
+  b.instance->session_ended(second.client);
+  assert_false(b.instance->admit_session(other).admitted);
+  assert_int_equal(b.refused(Refusal::accept_rate), 1);
+  assert_int_equal(b.shared->open.load(), 1);
+}
+
+void what_others_write_is_bounded(void** state) {
+  Bench& b = bench(state);
+  b.configuration.limits.output_limit = 64 * 1024;
+  b.begin();
+  const std::string chunk(16 * 1024, 'x');
+  for (int i = 0; i < 500; ++i) {
+    b.probe.latest->write(chunk);
+    b.io.settle();
+    if (b.probe.latest->unsent() > 128 * 1024) break;
+  }
+  assert_true(b.probe.latest->unsent() <= 128 * 1024);
+  assert_int_equal(b.refused(Refusal::output_limit), 1);
+}
+
+void asking_outside_of_a_delivery_holds_nothing(void** state) {
+  Bench& b = bench(state);
+  b.configuration.limits.message_rate = 2;
+  b.probe.sent = [](Stream& stream) { while (stream.admit(1)) {} };
+  b.begin();
+  b.probe.latest->write(std::string_view("unasked"));  // makes on_sent follow
+  b.io.settle();
+  b.probe.data = [](Stream& stream, std::string_view text) {
+    stream.write(text);
+    return text.size();
+  };
+  assert_string_equal(b.hear_bytes(7).c_str(), "unasked");
+  b.say("x");
+  assert_string_equal(b.hear_bytes(1).c_str(), "x");
+}
+
+void a_closing_stream_has_time_while_its_peer_takes_its_answer(void** state) {
+  Bench& b = bench(state);
+  b.configuration.limits.idle_timeout = 100ms;
+  b.configuration.limits.first_message_timeout = 0s;
+  b.begin();
+  b.instance->lingering.set_timeout(50ms);
+  const std::string answer(4 << 20, 'a');
+  b.probe.data = [&](Stream& stream, std::string_view text) {
+    stream.write(answer);
+    stream.close();
+    return text.size();
+  };
+  b.say("q");
+  std::size_t heard = 0;
+  for (;;) {
+    char buffer[65536];
+    const ssize_t count = recv(b.peer, buffer, sizeof buffer, 0);
+    if (count == 0) break;
+    if (count > 0) heard += static_cast<std::size_t>(count);
+    const Duration until = Loop::now() + 4ms;
+    while (Loop::now() < until) b.loop.turn(false);
+  }
+  assert_int_equal(heard, answer.size());
+}
+
 }  // namespace
 
 #define STREAM_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -381,7 +472,12 @@ int main() {
       STREAM_TEST(the_first_message_has_its_time),
       STREAM_TEST(an_idle_session_ends),
       STREAM_TEST(a_drain_waits_for_what_is_unfinished),
+      STREAM_TEST(what_others_write_is_bounded),
+      STREAM_TEST(asking_outside_of_a_delivery_holds_nothing),
+      STREAM_TEST(a_closing_stream_has_time_while_its_peer_takes_its_answer),
       STREAM_TEST(everything_is_given_back_when_the_instance_goes),
+      STREAM_TEST(nobody_is_told_of_an_instance_that_is_gone),
+      STREAM_TEST(a_refused_session_counts_nowhere),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -64,6 +64,10 @@ void loops_are_stopped_where_they_loop(void**) {
   expect("return ('a'):rep(30000):match('(.-)(.-)(.-)b')", "stopped after");
   expect("return ('a'):rep(30000):gsub('.-.-.-b', '')", "stopped after");
   expect("for a in ('a'):rep(30000):gmatch('.-.-.-b') do end", "stopped after");
+  // A long set is looked through for every character.
+  expect("return ('a'):rep(100000):match('[' .. ('b'):rep(1 << 20) .. ']*x')", "stopped after");
+  expect("return ('a'):rep(100000):find('%f[' .. ('b'):rep(1 << 20) .. ']')", "stopped after");
+  expect("local p = ('b'):rep(1 << 20) while true do local x = ('a'):find(p) end", "stopped after");
   expect("return string.rep('', 1 << 60)", "");
   expect("return table.move({}, 1, 1 << 60, 2)", "stopped after");
   expect("return table.concat({}, '', 1, 1 << 60)", "stopped after");

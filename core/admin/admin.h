@@ -36,8 +36,8 @@ struct DaemonStatus {
   unsigned workers = 0;
   std::uint64_t generation = 0;
   std::uint64_t live_generations = 0;  // this one, and earlier ones that still have sessions
-  std::int64_t started_ms = 0;  // Unix time
-  std::int64_t loaded_ms = 0;   // when this generation began
+  std::int64_t started_ms = 0;         // Unix time
+  std::int64_t loaded_ms = 0;          // when this generation began
   bool draining = false;
   std::uint64_t accept_pauses = 0;  // times that listeners paused for want of descriptors
   std::vector<ServiceStatus> services;

@@ -11,9 +11,7 @@ namespace {
 // In the order in which it was written: people read it, too.
 using Json = nlohmann::ordered_json;
 
-std::string text_of(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string text_of(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 Json store_value(const Store::Health& health) {
   return {{"ok", health.ok},

@@ -25,13 +25,11 @@ constexpr std::size_t kMostSessions = 100'000;
 class AdminServer::Impl {
  public:
   Impl(Loop& loop, AdminHost& host, int unix_fd, int http_fd) : host_(host), stop_(loop, [this] { host_.stop(); }) {
-    local_ = std::make_unique<HttpServer>(loop, unix_fd, [this](const HttpRequest& request, const HttpReply& reply) {
-      serve(request, reply, true);
-    });
+    local_ = std::make_unique<HttpServer>(
+        loop, unix_fd, [this](const HttpRequest& request, const HttpReply& reply) { serve(request, reply, true); });
     if (http_fd < 0) return;
-    public_ = std::make_unique<HttpServer>(loop, http_fd, [this](const HttpRequest& request, const HttpReply& reply) {
-      serve(request, reply, false);
-    });
+    public_ = std::make_unique<HttpServer>(
+        loop, http_fd, [this](const HttpRequest& request, const HttpReply& reply) { serve(request, reply, false); });
   }
 
  private:
@@ -58,8 +56,9 @@ void AdminServer::Impl::serve(const HttpRequest& request, const HttpReply& reply
   if (!known) return reply.send(404, kJson, failure_json(fmt::format("there is no {} here", request.path)));
   const bool right_method = action ? request.method == "POST" : request.method == "GET" || request.method == "HEAD";
   if (!right_method) {
-    return reply.send(405, kJson, failure_json(fmt::format("{} wants {}, not {}", request.path,
-                                                           action ? "POST" : "GET or HEAD", request.method)));
+    return reply.send(405, kJson,
+                      failure_json(fmt::format("{} wants {}, not {}", request.path, action ? "POST" : "GET or HEAD",
+                                               request.method)));
   }
   action ? act(request, reply) : read(request, reply);
 }

@@ -35,15 +35,14 @@ struct Bound {
 };
 // Prometheus wants the same bounds for ever; finer questions are for the store, which keeps every bucket.
 constexpr Bound kLatencyBounds[] = {
-    {"1e-05", 10'000},       {"2.5e-05", 25'000},      {"5e-05", 50'000},        {"0.0001", 100'000},
-    {"0.00025", 250'000},    {"0.0005", 500'000},      {"0.001", 1'000'000},     {"0.0025", 2'500'000},
-    {"0.005", 5'000'000},    {"0.01", 10'000'000},     {"0.025", 25'000'000},    {"0.05", 50'000'000},
-    {"0.1", 100'000'000},    {"0.25", 250'000'000},    {"0.5", 500'000'000},     {"1", 1'000'000'000},
-    {"2.5", 2'500'000'000},  {"10", 10'000'000'000},
+    {"1e-05", 10'000},     {"2.5e-05", 25'000},    {"5e-05", 50'000},      {"0.0001", 100'000},   {"0.00025", 250'000},
+    {"0.0005", 500'000},   {"0.001", 1'000'000},   {"0.0025", 2'500'000},  {"0.005", 5'000'000},  {"0.01", 10'000'000},
+    {"0.025", 25'000'000}, {"0.05", 50'000'000},   {"0.1", 100'000'000},   {"0.25", 250'000'000}, {"0.5", 500'000'000},
+    {"1", 1'000'000'000},  {"2.5", 2'500'000'000}, {"10", 10'000'000'000},
 };
 constexpr Bound kSizeBounds[] = {
-    {"16", 16},       {"64", 64},       {"256", 256},         {"1024", 1024},       {"4096", 4096},
-    {"16384", 16384}, {"65536", 65536}, {"262144", 262144},   {"1048576", 1048576}, {"16777216", 16777216},
+    {"16", 16},       {"64", 64},       {"256", 256},       {"1024", 1024},       {"4096", 4096},
+    {"16384", 16384}, {"65536", 65536}, {"262144", 262144}, {"1048576", 1048576}, {"16777216", 16777216},
 };
 
 // Backslash, quote and newline escaped; what is not UTF-8 replaced, or Prometheus refuses the whole page.
@@ -51,8 +50,11 @@ std::string label_value(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
-    std::size_t length = byte < 0x80 ? 1 : byte >= 0xc2 && byte < 0xe0 ? 2 : byte >= 0xe0 && byte < 0xf0 ? 3
-                       : byte >= 0xf0 && byte < 0xf5 ? 4 : 0;
+    std::size_t length = byte < 0x80                   ? 1
+                         : byte >= 0xc2 && byte < 0xe0 ? 2
+                         : byte >= 0xe0 && byte < 0xf0 ? 3
+                         : byte >= 0xf0 && byte < 0xf5 ? 4
+                                                       : 0;
     if (length > text.size() - at) length = 0;
     for (std::size_t i = 1; i < length; ++i) {
       if ((static_cast<unsigned char>(text[at + i]) & 0xc0) != 0x80) length = 0;
@@ -117,7 +119,8 @@ std::string plugin_family(const std::string& plugin, const std::string& counter)
                      name == "portolan_accept_pauses_total" || name.starts_with("portolan_store_");
   if (taken) name = fmt::format("portolan_{}_{}_total", plugin, counter);
   std::ranges::replace_if(
-      name, [](char c) { return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'); },
+      name,
+      [](char c) { return !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'); },
       '_');
   return name;
 }
@@ -144,7 +147,8 @@ void daemon_families(Page& page, const DaemonStatus& status) {
   page.single("portolan_store_ok", "gauge", "0 while the store cannot be written.", status.store.ok ? 1 : 0);
   page.single("portolan_store_last_flush_time_seconds", "gauge", "The last successful flush, Unix time; 0: none yet.",
               static_cast<double>(status.store.last_flush_ms) / 1000);
-  page.single("portolan_store_flushes_total", "counter", "Transactions that the store committed.", status.store.flushes);
+  page.single("portolan_store_flushes_total", "counter", "Transactions that the store committed.",
+              status.store.flushes);
   page.single("portolan_store_failures_total", "counter", "Flushes that failed.", status.store.failures);
   page.single("portolan_store_records_lost_total", "counter", "Records dropped because the store could not take them.",
               status.store.records_lost);
@@ -159,8 +163,8 @@ std::string prometheus_text(const DaemonStatus& status, const StatsRegistry& sta
   const auto services = statistics.all();
   std::vector<Series> all;
   for (const auto& service : services) {
-    std::string labels = fmt::format("service=\"{}\",plugin=\"{}\"", label_value(service->service()),
-                                     label_value(service->plugin()));
+    std::string labels =
+        fmt::format("service=\"{}\",plugin=\"{}\"", label_value(service->service()), label_value(service->plugin()));
     // The same service twice (its statistics were made anew) would be a sample twice, which is refused: the sum.
     const auto same = std::ranges::find(all, labels, &Series::labels);
     if (same == all.end()) {
@@ -189,8 +193,7 @@ std::string prometheus_text(const DaemonStatus& status, const StatsRegistry& sta
         continue;
       }
       for (std::size_t reason = 0; reason < kRefusalCount; ++reason) {
-        page.sample(core.name,
-                    fmt::format("{},reason=\"{}\"", series.labels, to_string(static_cast<Refusal>(reason))),
+        page.sample(core.name, fmt::format("{},reason=\"{}\"", series.labels, to_string(static_cast<Refusal>(reason))),
                     series.snapshot.refusals[reason]);
       }
     }

@@ -44,10 +44,11 @@ std::string raise_descriptor_limit(std::uint32_t wanted) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = wanted ? std::min<rlim_t>(wanted, limit.rlim_max) : limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return fmt::format("cannot set the descriptor limit: {}", std::strerror(errno));
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return fmt::format("cannot set the descriptor limit: {}", std::strerror(errno));
   if (wanted > limit.rlim_cur)
-    return fmt::format("max_descriptors is {} but the system allows {}: that is what is used (see `ulimit -Hn`)", wanted,
-                       limit.rlim_cur);
+    return fmt::format("max_descriptors is {} but the system allows {}: that is what is used (see `ulimit -Hn`)",
+                       wanted, limit.rlim_cur);
   return {};
 }
 
@@ -206,10 +207,9 @@ Sentences Daemon::start() {
   recorder_ = std::make_unique<StoreRecorder>(store_.get(), settings.workers);
   if (store_) store_->start(registry_);
 
-  for (int number : {SIGTERM, SIGINT}) signals_.push_back(std::make_unique<LoopSignal>(loop_, number, [this] { stop(); }));
-  signals_.push_back(std::make_unique<LoopSignal>(loop_, SIGHUP, [this] {
-    reload([](const std::string&) {});
-  }));
+  for (int number : {SIGTERM, SIGINT})
+    signals_.push_back(std::make_unique<LoopSignal>(loop_, number, [this] { stop(); }));
+  signals_.push_back(std::make_unique<LoopSignal>(loop_, SIGHUP, [this] { reload([](const std::string&) {}); }));
   admin_ = std::make_unique<AdminServer>(loop_, *this, admin_socket_->descriptor(0),
                                          admin_http_ ? admin_http_->descriptor(0) : -1);
   housekeeping_ = std::make_unique<LoopTimer>(loop_, [] { log::flush_repeats(); });
@@ -292,8 +292,11 @@ void Daemon::announce() {
   fmt::print("ready\n");
   std::fflush(stdout);
   recorder_->event("started", "", fmt::format("version {}", kPortolanVersion));
-  log::info("ready: {} services, {} listeners, {} worker{}", current_->configuration.services.size(),
-            current_->bindings.size(), workers_.size(), workers_.size() == 1 ? "" : "s");
+  const auto counted = [](std::size_t count, std::string_view what) {
+    return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  };
+  log::info("ready: {}, {}, {}", counted(current_->configuration.services.size(), "service"),
+            counted(current_->bindings.size(), "listener"), counted(workers_.size(), "worker"));
   sd_notify("READY=1");
   daemonizer_.ready();
   release_startup_memory();

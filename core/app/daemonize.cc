@@ -43,7 +43,8 @@ std::string go_to_background(UniqueFd& channel) {
   if (child > 0) {
     writing.reset();
     int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
     wait_for_daemon(reading.get());
   }
   ::setsid();

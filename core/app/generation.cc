@@ -79,9 +79,10 @@ std::expected<std::shared_ptr<Generation>, std::vector<std::string>> Assembler::
         binding.listener = found->second->listener;
         // The kernel spreads connections over all of its sockets: those that no worker accepts from would hang.
         if (service.plugin->placement == Placement::single_worker && binding.listener->sockets() > 1)
-          errors.push_back(fmt::format("service \"{}\": {} has a socket for each worker and plugin \"{}\" runs on one: "
-                                       "restart the daemon, or choose another port",
-                                       service.name, endpoint.to_string(), service.plugin->name));
+          errors.push_back(
+              fmt::format("service \"{}\": {} has a socket for each worker and plugin \"{}\" runs on one: "
+                          "restart the daemon, or choose another port",
+                          service.name, endpoint.to_string(), service.plugin->name));
       } else if (auto made = bind(endpoint, service, configuration.workers)) {
         binding.listener = std::move(*made);
       } else {

@@ -22,7 +22,7 @@ struct Generation {
     std::shared_ptr<BoundListener> listener;
     std::size_t service;  // index in configuration.services
     Transport transport;
-    std::string key;      // under which the next generation finds it
+    std::string key;  // under which the next generation finds it
   };
 
   std::uint64_t number = 0;

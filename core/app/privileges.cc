@@ -33,7 +33,8 @@ std::optional<unsigned> number(std::string_view text) {
   unsigned value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   // The largest means "unchanged" to setresuid.
-  if (error != std::errc{} || end != text.data() + text.size() || value == static_cast<unsigned>(-1)) return std::nullopt;
+  if (error != std::errc{} || end != text.data() + text.size() || value == static_cast<unsigned>(-1))
+    return std::nullopt;
   return value;
 }
 
@@ -90,8 +91,8 @@ std::expected<Identity, std::string> look_up(const std::string& user, const std:
         return std::unexpected(fmt::format("user {} is not in /etc/passwd: give its group, too (`group`)", user));
       }
     } else {
-      return std::unexpected(
-          fmt::format("user \"{}\" is not in /etc/passwd: make it (`useradd --system {}`), or choose another", user, user));
+      return std::unexpected(fmt::format(
+          "user \"{}\" is not in /etc/passwd: make it (`useradd --system {}`), or choose another", user, user));
     }
   }
   if (!group.empty()) {
@@ -101,8 +102,8 @@ std::expected<Identity, std::string> look_up(const std::string& user, const std:
       identity.group = number(group);
     }
     if (!identity.group) {
-      return std::unexpected(
-          fmt::format("group \"{}\" is not in /etc/group: make it (`groupadd --system {}`), or choose another", group, group));
+      return std::unexpected(fmt::format(
+          "group \"{}\" is not in /etc/group: make it (`groupadd --system {}`), or choose another", group, group));
     }
   }
   return identity;
@@ -112,13 +113,15 @@ std::expected<Identity, std::string> look_up(const std::string& user, const std:
 std::string limit_capabilities() {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capget, &header, sets) != 0) return fmt::format("cannot read the capabilities: {}", std::strerror(errno));
+  if (::syscall(SYS_capget, &header, sets) != 0)
+    return fmt::format("cannot read the capabilities: {}", std::strerror(errno));
   constexpr std::uint32_t kKept = 1U << CAP_NET_BIND_SERVICE;
   sets[0] = {.effective = sets[0].permitted & kKept, .permitted = sets[0].permitted & kKept, .inheritable = 0};
   sets[1] = {};
   // Fails where the kernel has no ambient set: then there is nothing to clear.
   ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  if (::syscall(SYS_capset, &header, sets) != 0) return fmt::format("cannot give up capabilities: {}", std::strerror(errno));
+  if (::syscall(SYS_capset, &header, sets) != 0)
+    return fmt::format("cannot give up capabilities: {}", std::strerror(errno));
   return {};
 }
 
@@ -153,9 +156,11 @@ std::string drop_privileges(const std::string& user, const std::string& group) {
     } else if (std::string error = become(*identity); !error.empty()) {
       return error;
     }
-  } else if ((identity->user && *identity->user != ::geteuid()) || (identity->group && *identity->group != ::getegid())) {
-    return fmt::format("cannot become user \"{}\"{}: only root can; start as root, or as that user, or leave `user` away",
-                       user, group.empty() ? "" : fmt::format(" and group \"{}\"", group));
+  } else if ((identity->user && *identity->user != ::geteuid()) ||
+             (identity->group && *identity->group != ::getegid())) {
+    return fmt::format(
+        "cannot become user \"{}\"{}: only root can; start as root, or as that user, or leave `user` away", user,
+        group.empty() ? "" : fmt::format(" and group \"{}\"", group));
   }
   if (::geteuid() != 0) {
     if (std::string error = limit_capabilities(); !error.empty()) return error;

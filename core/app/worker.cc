@@ -137,8 +137,7 @@ void Worker::retire(std::unique_ptr<WorkerGeneration> old) {
   for (auto& instance : raw->instances) {
     if (!instance) continue;
     ++raw->busy;
-    // A datagram has no session to wait for: its peer goes on with the new generation.
-    instance->datagram_sessions.end_all();
+    if (!draining_) instance->retire();
     instance->when_idle([this, raw] { instance_idle(raw); });
   }
   instance_idle(raw);

@@ -29,9 +29,9 @@ struct SessionStatus;
 // A worker's part of a generation.
 struct WorkerGeneration {
   std::shared_ptr<const Generation> generation;
-  std::unique_ptr<Script> script;                     // outlives the instances below
-  std::vector<std::unique_ptr<Instance>> instances;   // by service; null where it runs elsewhere or failed
-  std::size_t busy = 0;                               // instances not yet idle, once retired
+  std::unique_ptr<Script> script;                    // outlives the instances below
+  std::vector<std::unique_ptr<Instance>> instances;  // by service; null where it runs elsewhere or failed
+  std::size_t busy = 0;                              // instances not yet idle, once retired
 };
 
 struct ServiceFailure {

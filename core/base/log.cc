@@ -227,10 +227,9 @@ std::string line_of(LogLevel level, const Fields& fields, std::string_view messa
   const auto format = static_cast<Format>(current_format.load(std::memory_order_relaxed));
   if (format == Format::json || (format == Format::automatic && !on_terminal())) {
     gmtime_r(&now.tv_sec, &parts);
-    fmt::format_to(std::back_inserter(line),
-                   R"({{"time":"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z","level":"{}")", parts.tm_year + 1900,
-                   parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, milliseconds,
-                   name_of(level));
+    fmt::format_to(std::back_inserter(line), R"({{"time":"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z","level":"{}")",
+                   parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                   milliseconds, name_of(level));
     if (!fields.service.empty()) {
       line.append(R"(,"service":")");
       append_json(line, fields.service);
@@ -285,8 +284,7 @@ void put(LogLevel level, const Fields& fields, std::string_view message) {
 }
 
 void put(const Summary& summary) {
-  put(summary.level, {.service = summary.service},
-      fmt::format("{} more like: {}", summary.held, summary.sample));
+  put(summary.level, {.service = summary.service}, fmt::format("{} more like: {}", summary.held, summary.sample));
 }
 
 }  // namespace

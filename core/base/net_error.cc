@@ -6,10 +6,8 @@ namespace portolan {
 
 NetError net_error_of(int error_number) noexcept {
   switch (error_number) {
-    case 0:
-      return NetError::none;
-    case ECONNREFUSED:
-      return NetError::refused;
+    case 0: return NetError::none;
+    case ECONNREFUSED: return NetError::refused;
     case ENETUNREACH:
     case EHOSTUNREACH:
     case ENETDOWN:
@@ -17,22 +15,17 @@ NetError net_error_of(int error_number) noexcept {
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:  // no IPv6 here, say: the peer cannot be reached in this way
       return NetError::unreachable;
-    case ETIMEDOUT:
-      return NetError::timed_out;
+    case ETIMEDOUT: return NetError::timed_out;
     case ECONNRESET:
     case ECONNABORTED:
-    case ENETRESET:
-      return NetError::reset;
+    case ENETRESET: return NetError::reset;
     case EPIPE:
     case ESHUTDOWN:
-    case ENOTCONN:
-      return NetError::closed;
+    case ENOTCONN: return NetError::closed;
     case EPROTO:
     case EBADMSG:
-    case EMSGSIZE:
-      return NetError::protocol;
-    default:
-      return NetError::system;
+    case EMSGSIZE: return NetError::protocol;
+    default: return NetError::system;
   }
 }
 

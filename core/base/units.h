@@ -19,8 +19,8 @@ std::expected<std::int64_t, std::string> parse_size(std::string_view text);
 // "100/s", "5/m", "3600/h", "1MiB/s", or a plain number per second. The answer is per second.
 std::expected<double, std::string> parse_rate(std::string_view text);
 
-std::string format_duration(Duration value);       // the shortest exact form: "90s" is "1m30s"
-std::string format_size(std::int64_t bytes);       // exact when it can be: "64KiB", otherwise "1.4MiB"
-std::string format_count(std::uint64_t value);     // for tables: "12,345"
+std::string format_duration(Duration value);    // the shortest exact form: "90s" is "1m30s"
+std::string format_size(std::int64_t bytes);    // exact when it can be: "64KiB", otherwise "1.4MiB"
+std::string format_count(std::uint64_t value);  // for tables: "12,345"
 
 }  // namespace portolan

@@ -70,14 +70,15 @@ std::expected<UniqueFd, CommandFailure> connect_to(const std::string& path, Cloc
       continue;
     }
     if (errno == ECONNREFUSED || errno == ENOENT || errno == ENOTDIR) {
-      return failed(kExitNoDaemon,
-                    fmt::format("no daemon answers at {}: {}; start one with `portolan run`, or say which is meant with "
-                                "--socket or -c",
-                                path, errno == ECONNREFUSED ? "nobody listens any more" : "there is no such socket"));
+      return failed(
+          kExitNoDaemon,
+          fmt::format("no daemon answers at {}: {}; start one with `portolan run`, or say which is meant with "
+                      "--socket or -c",
+                      path, errno == ECONNREFUSED ? "nobody listens any more" : "there is no such socket"));
     }
     if (errno == EACCES || errno == EPERM) {
-      return failed(kExitFailed, fmt::format("{} may be used by the daemon's user and group only: become one of them",
-                                             path));
+      return failed(kExitFailed,
+                    fmt::format("{} may be used by the daemon's user and group only: become one of them", path));
     }
     return failed(kExitFailed, fmt::format("cannot connect to {}: {}", path, std::strerror(errno)));
   }
@@ -118,9 +119,10 @@ std::expected<std::string, CommandFailure> find_admin_socket(const DaemonTarget&
   for (const std::string& place : places) {
     if (exists(place)) return place;
   }
-  return failed(kExitNoDaemon, fmt::format("no daemon answers: there is no {}; say where it is with --socket PATH, -c FILE "
-                                           "or $PORTOLAN_SOCKET",
-                                           fmt::join(places, ", no ")));
+  return failed(kExitNoDaemon,
+                fmt::format("no daemon answers: there is no {}; say where it is with --socket PATH, -c FILE "
+                            "or $PORTOLAN_SOCKET",
+                            fmt::join(places, ", no ")));
 }
 
 std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_path, std::string_view method,
@@ -129,9 +131,8 @@ std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_
   auto socket = connect_to(socket_path, deadline);
   if (!socket) return std::unexpected(socket.error());
   const auto too_late = [&] {
-    return failed(kExitFailed,
-                  fmt::format("the daemon at {} did not answer within {} s", socket_path,
-                              std::chrono::ceil<std::chrono::seconds>(patience).count()));
+    return failed(kExitFailed, fmt::format("the daemon at {} did not answer within {} s", socket_path,
+                                           std::chrono::ceil<std::chrono::seconds>(patience).count()));
   };
 
   const std::string request =
@@ -149,7 +150,8 @@ std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_
     char block[16 * 1024];
     const ssize_t count = ::recv(socket->get(), block, sizeof block, 0);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (count < 0) return failed(kExitFailed, fmt::format("the daemon went while it answered: {}", std::strerror(errno)));
+    if (count < 0)
+      return failed(kExitFailed, fmt::format("the daemon went while it answered: {}", std::strerror(errno)));
     if (count == 0) break;
     text.append(block, static_cast<std::size_t>(count));
     if (text.size() > kMostAnswer) return failed(kExitFailed, "the daemon's answer is longer than 64 MiB");

@@ -155,7 +155,8 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, cha
   std::string message = error.what();
   if (parsed.empty() && argv[1][0] != '-') message = fmt::format("there is no command \"{}\"", argv[1]);
   while (message.ends_with('\n') || message.ends_with('.')) message.pop_back();
-  fmt::print(stderr, "{}: {}.{}\nTry \"{} --help\".\n", command, printable(message), suggestion(app, argc, argv), command);
+  fmt::print(stderr, "{}: {}.{}\nTry \"{} --help\".\n", command, printable(message), suggestion(app, argc, argv),
+             command);
   return kExitUsage;
 }
 

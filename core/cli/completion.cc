@@ -29,7 +29,8 @@ std::string fish_quoted(std::string_view text) {
 }
 
 // The words that may stand for a value; empty when it is a file or free text.
-std::vector<std::string> words_for(const CLI::App& app, const CLI::Option& option, const std::vector<std::string>& topics) {
+std::vector<std::string> words_for(const CLI::App& app, const CLI::Option& option,
+                                   const std::vector<std::string>& topics) {
   std::vector<std::string> words = choices(option);
   if (value_name(option) == "TOPIC") {
     for (const CLI::App* command : commands(app)) words.push_back(command->get_name());
@@ -49,7 +50,7 @@ bool takes_folder(const CLI::Option& option) { return value_name(option) == "DIR
 std::string bash_completion(const CLI::App& app, const std::vector<std::string>& topics) {
   std::vector<std::string> names;
   for (const CLI::App* command : commands(app)) names.push_back(command->get_name());
-  std::string values;     // by command and the option before the cursor
+  std::string values;  // by command and the option before the cursor
   std::string of_command;
   for (const CLI::App* command : commands(app)) {
     std::vector<std::string> options;
@@ -127,25 +128,29 @@ std::string zsh_completion(const CLI::App& app, const std::vector<std::string>& 
   std::string list;
   std::string cases;
   for (const CLI::App* command : commands(app)) {
-    list += fmt::format("    {}\n", shell_quoted(fmt::format("{}:{}", command->get_name(), described(command->get_description()))));
+    list += fmt::format("    {}\n",
+                        shell_quoted(fmt::format("{}:{}", command->get_name(), described(command->get_description()))));
     std::string specs;
     for (const CLI::Option* option : flags(*command)) {
       const auto spelled = spellings(*option);
       const std::string help = described(option->get_description());
       const std::string value =
           takes_value(*option) ? fmt::format(":{}:{}", described(value_name(*option)), action(*option)) : "";
-      const std::string together =
-          spelled.size() > 1 ? fmt::format("({})", fmt::join(spelled, " ")) : std::string();
+      const std::string together = spelled.size() > 1 ? fmt::format("({})", fmt::join(spelled, " ")) : std::string();
       for (const auto& name : spelled) {
         specs += fmt::format(" \\\n        {}", shell_quoted(fmt::format("{}{}[{}]{}", together, name, help, value)));
       }
     }
     for (const CLI::Option* option : positionals(*command)) {
       const bool many = option->get_items_expected_max() > 1;
-      specs += fmt::format(" \\\n        {}",
-                           shell_quoted(fmt::format("{}:{}:{}", many ? "*" : option->get_required() ? "1" : "1:",
-                                              many ? described(value_name(*option)) : described(option->get_name()),
-                                              action(*option))));
+      specs +=
+          fmt::format(" \\\n        {}",
+                      shell_quoted(fmt::format("{}:{}:{}",
+                                               many                     ? "*"
+                                               : option->get_required() ? "1"
+                                                                        : "1:",
+                                               many ? described(value_name(*option)) : described(option->get_name()),
+                                               action(*option))));
     }
     cases += fmt::format("      {})\n        _arguments{} ;;\n", command->get_name(), specs);
   }
@@ -176,7 +181,8 @@ std::string fish_completion(const CLI::App& app, const std::vector<std::string>&
                         fish_quoted(command->get_description()));
   }
   for (const CLI::App* command : commands(app)) {
-    const std::string when = fmt::format("complete -c portolan -n '__fish_seen_subcommand_from {}'", command->get_name());
+    const std::string when =
+        fmt::format("complete -c portolan -n '__fish_seen_subcommand_from {}'", command->get_name());
     for (const CLI::Option* option : flags(*command)) {
       text += when;
       for (const auto& name : option->get_snames()) text += " -s " + name;
@@ -191,7 +197,8 @@ std::string fish_completion(const CLI::App& app, const std::vector<std::string>&
     }
     for (const CLI::Option* option : positionals(*command)) {
       const auto words = words_for(app, *option, topics);
-      if (!words.empty()) text += fmt::format("{} -a {}\n", when, fish_quoted(fmt::format("{}", fmt::join(words, " "))));
+      if (!words.empty())
+        text += fmt::format("{} -a {}\n", when, fish_quoted(fmt::format("{}", fmt::join(words, " "))));
       if (takes_file(*option)) text += when + " -F\n";
     }
   }

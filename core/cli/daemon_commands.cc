@@ -44,8 +44,8 @@ std::expected<Json, CommandFailure> ask(const DaemonTarget& target, std::string_
   if (body.is_object() && body.contains("error") && body["error"].is_string()) {
     return std::unexpected(CommandFailure{code, body["error"].get<std::string>()});
   }
-  return std::unexpected(CommandFailure{kExitFailed, fmt::format("the daemon answered {} {} with status {}", method, path,
-                                                                 answer->status)});
+  return std::unexpected(CommandFailure{
+      kExitFailed, fmt::format("the daemon answered {} {} with status {}", method, path, answer->status)});
 }
 
 // Fields that an older or newer daemon may not have are shown as nothing, not as a crash.
@@ -70,9 +70,7 @@ const Json& list(const Json& object, const char* key) {
   return found != object.end() && found->is_array() ? *found : nothing;
 }
 
-void print_json(const Json& value) {
-  fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace));
-}
+void print_json(const Json& value) { fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace)); }
 
 // Waits for a process that is not our child; false when it is still there at the deadline.
 bool wait_for_end(pid_t process, double seconds) {
@@ -111,12 +109,15 @@ void print_status(const Json& status) {
   } else {
     const Json store = status.value("store", Json::object());
     const std::int64_t flushed = number(store, "last_flush_ms");
-    const std::string last = flushed > 0 ? fmt::format("last written {} ago", rough_age(now - flushed)) : "nothing written yet";
+    const std::string last =
+        flushed > 0 ? fmt::format("last written {} ago", rough_age(now - flushed)) : "nothing written yet";
     fmt::print("store          {}: {}, {}\n", path,
-               flag(store, "ok") ? emphasized(Emphasis::good, "ok") : emphasized(Emphasis::bad, text(store, "error")), last);
+               flag(store, "ok") ? emphasized(Emphasis::good, "ok") : emphasized(Emphasis::bad, text(store, "error")),
+               last);
   }
   if (const std::int64_t pauses = number(status, "accept_pauses"); pauses > 0) {
-    fmt::print("descriptors    ran out {} time{}: raise the limit, or lower max_sessions\n", pauses, pauses == 1 ? "" : "s");
+    fmt::print("descriptors    ran out {} time{}: raise the limit, or lower max_sessions\n", pauses,
+               pauses == 1 ? "" : "s");
   }
   if (const Json& reasons = list(status, "not_ready"); reasons.empty()) {
     fmt::print("ready          {}\n", emphasized(Emphasis::good, "yes"));
@@ -190,8 +191,16 @@ int sessions_command(const DaemonTarget& target, const std::string& service, std
     return kExitOk;
   }
   const std::int64_t now = unix_ms();
-  Table table({{"SESSION", true}, {"SERVICE"}, {"PEER"}, {"OVER"}, {"AGE", true}, {"IDLE", true}, {"MESSAGES", true},
-               {"IN", true}, {"OUT", true}, {"UNSENT", true}});
+  Table table({{"SESSION", true},
+               {"SERVICE"},
+               {"PEER"},
+               {"OVER"},
+               {"AGE", true},
+               {"IDLE", true},
+               {"MESSAGES", true},
+               {"IN", true},
+               {"OUT", true},
+               {"UNSENT", true}});
   for (const Json& session : list(*answer, "sessions")) {
     table.add({fmt::format("{}", number(session, "id")), text(session, "service"), text(session, "peer"),
                text(session, "transport"), rough_age(now - number(session, "started_ms")),

@@ -18,16 +18,16 @@ std::string examples_footer(std::initializer_list<std::string_view> lines) {
 }
 
 void add_target(CLI::App& command, Arguments& arguments) {
-  command.add_option("--socket", arguments.target.socket, "The daemon's admin socket (default: $PORTOLAN_SOCKET, else the "
-                     "first of ./portolan.sock, $XDG_RUNTIME_DIR/portolan/portolan.sock, /run/portolan/portolan.sock)")
+  command
+      .add_option("--socket", arguments.target.socket,
+                  "The daemon's admin socket (default: $PORTOLAN_SOCKET, else the "
+                  "first of ./portolan.sock, $XDG_RUNTIME_DIR/portolan/portolan.sock, /run/portolan/portolan.sock)")
       ->type_name("SOCKET");
   command.add_option("-c,--config", arguments.target.config_file, "The configuration of the daemon that is meant")
       ->type_name("FILE");
 }
 
-void add_json(CLI::App& command, Arguments& arguments) {
-  command.add_flag("--json", arguments.json, "Print JSON");
-}
+void add_json(CLI::App& command, Arguments& arguments) { command.add_flag("--json", arguments.json, "Print JSON"); }
 
 // An option whose text is one of a few words, each with its value.
 template <typename Value>
@@ -72,7 +72,8 @@ void define_run(CLI::App& app, Arguments& arguments) {
 }
 
 void define_daemon_commands(CLI::App& app, Arguments& arguments) {
-  CLI::App* reload = app.add_subcommand("reload", "Have the daemon read its configuration again; without losing a session");
+  CLI::App* reload =
+      app.add_subcommand("reload", "Have the daemon read its configuration again; without losing a session");
   add_target(*reload, arguments);
   reload->footer(examples_footer({"portolan reload", "portolan reload -c /etc/portolan/portolan.lua"}));
 
@@ -104,7 +105,8 @@ void define_stats(CLI::App& app, Arguments& arguments) {
   stats->add_option("service", arguments.service, "Only this service")->type_name("SERVICE");
   stats
       ->add_option_function<std::string>(
-          "--since", [&arguments](const std::string& text) { arguments.since = parse_duration(text).value_or(Duration{}); },
+          "--since",
+          [&arguments](const std::string& text) { arguments.since = parse_duration(text).value_or(Duration{}); },
           "How far back: 90s, 1h30m, 7d; 0: all that is kept (default: 24h)")
       ->type_name("DURATION")
       ->check(CLI::Validator(
@@ -113,9 +115,10 @@ void define_stats(CLI::App& app, Arguments& arguments) {
             return parsed ? std::string() : parsed.error();
           },
           "", "duration"));
-  add_choice<Grouping>(*stats, "--by", arguments.by,
-                       {{"total", Grouping::total}, {"minute", Grouping::minute}, {"hour", Grouping::hour}, {"day", Grouping::day}},
-                       "A line for each of these");
+  add_choice<Grouping>(
+      *stats, "--by", arguments.by,
+      {{"total", Grouping::total}, {"minute", Grouping::minute}, {"hour", Grouping::hour}, {"day", Grouping::day}},
+      "A line for each of these");
   add_json(*stats, arguments);
   stats->add_option("--store", arguments.store_file, "Read this database, without asking a daemon")->type_name("FILE");
   add_target(*stats, arguments);
@@ -148,7 +151,8 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   net->add_option("address", arguments.addresses, "192.0.2.1, 10.0.0.0/8, [::1]:80, fe80::1%eth0, tcp://127.0.0.1:80")
       ->type_name("ADDRESS");
   add_json(*net, arguments);
-  net->footer(examples_footer({"portolan net", "portolan net 192.168.1.20/24 fe80::1 udp://[::1]:53", "portolan net --json"}));
+  net->footer(
+      examples_footer({"portolan net", "portolan net 192.168.1.20/24 fe80::1 udp://[::1]:53", "portolan net --json"}));
 
   CLI::App* help = app.add_subcommand("help", "Explain a command, a plugin, or what a configuration may hold");
   help->add_option("topic", arguments.topic, "A command, a plugin, `service` or `configuration`")->type_name("TOPIC");
@@ -159,10 +163,12 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   version->footer(examples_footer({"portolan version", "portolan version --json"}));
 
   CLI::App* completion = app.add_subcommand("completion", "Print the completions for a shell");
-  completion->add_option("shell", arguments.shell, "The shell")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  completion->footer(examples_footer({"source <(portolan completion bash)",
-                                      "portolan completion zsh > ~/.zfunc/_portolan",
-                                      "portolan completion fish > ~/.config/fish/completions/portolan.fish"}));
+  completion->add_option("shell", arguments.shell, "The shell")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion->footer(
+      examples_footer({"source <(portolan completion bash)", "portolan completion zsh > ~/.zfunc/_portolan",
+                       "portolan completion fish > ~/.config/fish/completions/portolan.fish"}));
 
   CLI::App* man = app.add_subcommand("man", "Print the manual page");
   man->footer(examples_footer({"portolan man | man -l -", "portolan man > /usr/local/share/man/man1/portolan.1"}));

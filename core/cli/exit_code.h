@@ -5,10 +5,10 @@ namespace portolan {
 
 enum ExitCode : int {
   kExitOk = 0,
-  kExitFailed = 1,     // refused, or it failed; standard error says why
-  kExitUsage = 2,      // the command line makes no sense
-  kExitNoDaemon = 3,   // no daemon answers
-  kExitNotFound = 4,   // nothing by that name, or nothing in the range
+  kExitFailed = 1,    // refused, or it failed; standard error says why
+  kExitUsage = 2,     // the command line makes no sense
+  kExitNoDaemon = 3,  // no daemon answers
+  kExitNotFound = 4,  // nothing by that name, or nothing in the range
 };
 
 }  // namespace portolan

@@ -26,7 +26,8 @@ int help_command(const std::string& topic, const std::string& overview, const st
     for (const Descriptor* plugin : registry.all()) {
       fmt::print("  {:<{}}  {}\n", plugin->name, std::max<std::size_t>(widest, 13), plugin->summary);
     }
-    fmt::print("  {:<{}}  what every service has: listeners, limits, TLS\n", "service", std::max<std::size_t>(widest, 13));
+    fmt::print("  {:<{}}  what every service has: listeners, limits, TLS\n", "service",
+               std::max<std::size_t>(widest, 13));
     fmt::print("  {:<{}}  what the file holds beside services\n", "configuration", std::max<std::size_t>(widest, 13));
     return kExitOk;
   }
@@ -56,12 +57,9 @@ int help_command(const std::string& topic, const std::string& overview, const st
 
 int version_command(bool json) {
   if (json) {
-    const nlohmann::ordered_json answer{{"version", kPortolanVersion},
-                                        {"contract", kContractVersion},
-                                        {"schema", kSchemaVersion},
-                                        {"lua", LUA_RELEASE},
-                                        {"sqlite", sqlite3_libversion()},
-                                        {"openssl", OpenSSL_version(OPENSSL_VERSION)}};
+    const nlohmann::ordered_json answer{
+        {"version", kPortolanVersion}, {"contract", kContractVersion},   {"schema", kSchemaVersion},
+        {"lua", LUA_RELEASE},          {"sqlite", sqlite3_libversion()}, {"openssl", OpenSSL_version(OPENSSL_VERSION)}};
     fmt::print("{}\n", answer.dump(2));
     return kExitOk;
   }

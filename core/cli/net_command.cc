@@ -95,7 +95,8 @@ int mtu_of(int socket, const std::string& name) {
 
 std::expected<std::vector<Interface>, std::string> interfaces() {
   ifaddrs* entries = nullptr;
-  if (::getifaddrs(&entries) != 0) return std::unexpected(fmt::format("cannot list interfaces: {}", std::strerror(errno)));
+  if (::getifaddrs(&entries) != 0)
+    return std::unexpected(fmt::format("cannot list interfaces: {}", std::strerror(errno)));
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   std::vector<Interface> found;
   for (const ifaddrs* entry = entries; entry; entry = entry->ifa_next) {
@@ -131,8 +132,12 @@ Json to_json(const Interface& interface) {
                          {"family", entry.address.is_v4() ? "ipv4" : "ipv6"},
                          {"scope", to_string(entry.address.scope())}});
   }
-  return {{"name", interface.name}, {"index", interface.index},           {"mtu", interface.mtu},
-          {"mac", interface.mac},   {"flags", flag_names(interface.flags)}, {"addresses", std::move(addresses)}};
+  return {{"name", interface.name},
+          {"index", interface.index},
+          {"mtu", interface.mtu},
+          {"mac", interface.mac},
+          {"flags", flag_names(interface.flags)},
+          {"addresses", std::move(addresses)}};
 }
 
 void print(const Interface& interface) {

@@ -28,8 +28,10 @@ bool output_has_colors() noexcept {
 
 std::string emphasized(Emphasis emphasis, std::string_view text) {
   if (emphasis == Emphasis::none || !output_has_colors()) return std::string(text);
-  const char* code = emphasis == Emphasis::bold ? "1" : emphasis == Emphasis::dim ? "2"
-                     : emphasis == Emphasis::good ? "32" : "31";
+  const char* code = emphasis == Emphasis::bold   ? "1"
+                     : emphasis == Emphasis::dim  ? "2"
+                     : emphasis == Emphasis::good ? "32"
+                                                  : "31";
   return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
 }
 

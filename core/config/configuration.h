@@ -29,22 +29,22 @@ struct Problem {
 std::string format_problems(const std::string& file, const std::vector<Problem>& problems);
 
 struct LimitOptions {
-  std::uint32_t max_sessions = 10000;            // 0: no limit, here and below
+  std::uint32_t max_sessions = 10000;  // 0: no limit, here and below
   std::uint32_t max_sessions_per_client = 1000;
-  double accept_rate = 0;                        // new sessions per second, for the service
-  double message_rate = 0;                       // per second and client address
-  double byte_rate = 0;                          // per second and client address
+  double accept_rate = 0;   // new sessions per second, for the service
+  double message_rate = 0;  // per second and client address
+  double byte_rate = 0;     // per second and client address
   Duration idle_timeout = std::chrono::minutes(5);
   Duration first_message_timeout = std::chrono::seconds(30);
-  std::size_t output_limit = 256 * 1024;         // bytes unsent before the peer is no longer read
+  std::size_t output_limit = 256 * 1024;  // bytes unsent before the peer is no longer read
 };
 
 struct TlsOptions {
   std::string certificate;  // PEM files, absolute
   std::string key;
-  std::string client_ca;    // empty: clients need no certificate
+  std::string client_ca;  // empty: clients need no certificate
   bool self_signed = false;
-  int min_version = 12;     // 12 or 13
+  int min_version = 12;  // 12 or 13
 };
 
 struct ServiceConfiguration {
@@ -69,15 +69,15 @@ struct Configuration {
   bool stats = true;
   StoreOptions store;
   Duration drain_timeout = std::chrono::seconds(30);
-  std::string user;        // empty: stay who we are
+  std::string user;  // empty: stay who we are
   std::string group;
-  std::string admin_socket;                // path, absolute
+  std::string admin_socket;  // path, absolute
   std::uint32_t admin_mode = 0660;
-  std::optional<Endpoint> admin_http;      // tcp only
+  std::optional<Endpoint> admin_http;  // tcp only
   LogLevel log_level = LogLevel::info;
-  std::size_t script_memory = 16U << 20U;  // bytes for one Lua state
+  std::size_t script_memory = 16U << 20U;         // bytes for one Lua state
   std::uint64_t script_instructions = 1'000'000;  // for one call of a hook
-  std::uint32_t max_descriptors = 0;       // 0: as many as the hard limit allows
+  std::uint32_t max_descriptors = 0;              // 0: as many as the hard limit allows
   std::vector<std::string> plugin_path;
   std::vector<ServiceConfiguration> services;
 };

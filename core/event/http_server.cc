@@ -194,8 +194,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
       bufferevent_getcb(peer.stream, nullptr, nullptr, &held, nullptr);
       if (!held) return bufferevent_decref(peer.stream), true;
       // evhttp then finds it closed.
-      if (now - peer.since >= limits_.connection_time)
-        ::shutdown(bufferevent_getfd(peer.stream), SHUT_RDWR);
+      if (now - peer.since >= limits_.connection_time) ::shutdown(bufferevent_getfd(peer.stream), SHUT_RDWR);
       return false;
     });
     if (!accept_again_.running()) resume();
@@ -215,7 +214,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
 
 class HttpReply::State {
  public:
-  State(std::weak_ptr<HttpServer::Impl> server, evhttp_request* request) : server_(std::move(server)), request_(request) {}
+  State(std::weak_ptr<HttpServer::Impl> server, evhttp_request* request)
+      : server_(std::move(server)), request_(request) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() {

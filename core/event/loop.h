@@ -22,11 +22,11 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  void run();   // until stop
+  void run();  // until stop
   void stop() noexcept;
   // One pass; waits for an event when `wait`. For tests.
   void turn(bool wait);
-  static Duration now() noexcept;  // CLOCK_MONOTONIC
+  static Duration now() noexcept;                      // CLOCK_MONOTONIC
   event_base* base() const noexcept { return base_; }  // for core/event/ and evhttp
 
  private:

@@ -39,7 +39,7 @@ class RateLimit {
   }
 
  private:
-  double interval_ = 0;  // nanoseconds for one token
+  double interval_ = 0;         // nanoseconds for one token
   std::int64_t allowance_ = 0;  // how far ahead of the clock the arrival may be: all tokens but one
 };
 

@@ -39,7 +39,9 @@ void Acceptor::serve(Instance* instance, Transport transport) noexcept {
   if (!retry_.running()) event_.want(instance ? IoEvent::kRead : 0);
 }
 
-void Acceptor::on_event(int, short, void* self) noexcept { static_cast<Acceptor*>(self)->accept_waiting(kAcceptsAtOnce); }
+void Acceptor::on_event(int, short, void* self) noexcept {
+  static_cast<Acceptor*>(self)->accept_waiting(kAcceptsAtOnce);
+}
 
 void Acceptor::empty_queue() noexcept {
   if (instance_) accept_waiting(65536);

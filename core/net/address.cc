@@ -58,9 +58,9 @@ AddressScope scope_of_v6(std::span<const std::uint8_t> a) {
   if (has_prefix(a, {0x20, 0x01, 0x0d, 0xb8}, 32) || has_prefix(a, {0x3f, 0xff, 0x00}, 20)) {
     return AddressScope::documentation;
   }
-  if (has_prefix(a, {0x00, 0x64, 0xff, 0x9b, 0, 1}, 48)) return AddressScope::private_use;  // RFC 8215
+  if (has_prefix(a, {0x00, 0x64, 0xff, 0x9b, 0, 1}, 48)) return AddressScope::private_use;               // RFC 8215
   if (has_prefix(a, {0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0}, 96)) return AddressScope::global;  // NAT64
-  if (has_prefix(a, {0x20, 0x01, 0x00, 0x02, 0, 0}, 48)) return AddressScope::reserved;  // benchmarking
+  if (has_prefix(a, {0x20, 0x01, 0x00, 0x02, 0, 0}, 48)) return AddressScope::reserved;                  // benchmarking
   return has_prefix(a, {0x20}, 3) ? AddressScope::global : AddressScope::reserved;
 }
 
@@ -173,7 +173,8 @@ std::expected<Address, std::string> Address::parse(std::string_view text) {
     host = text.substr(1, close - 1);
     const std::string_view rest = text.substr(close + 1);
     if (!rest.empty() && rest.front() != ':') {
-      return std::unexpected(fmt::format("\"{}\": after the bracket comes a colon and the port, not \"{}\"", text, rest));
+      return std::unexpected(
+          fmt::format("\"{}\": after the bracket comes a colon and the port, not \"{}\"", text, rest));
     }
     has_port = !rest.empty();
     if (has_port) port_text = rest.substr(1);
@@ -191,8 +192,8 @@ std::expected<Address, std::string> Address::parse(std::string_view text) {
     port = *parsed;
   }
   if (host.empty()) {
-    return std::unexpected(
-        fmt::format("\"{}\": the address is missing; 0.0.0.0 stands for every IPv4 address, [::] for every IPv6 one", text));
+    return std::unexpected(fmt::format(
+        "\"{}\": the address is missing; 0.0.0.0 stands for every IPv4 address, [::] for every IPv6 one", text));
   }
   if (host == "*") {
     return std::unexpected(
@@ -226,7 +227,8 @@ std::expected<Address, std::string> Address::parse(std::string_view text) {
     return std::unexpected(
         fmt::format("\"{}\": \"{}\" is not an IPv4 address; it has four numbers from 0 to 255: 192.0.2.1", text, bare));
   } else if (bare.find(':') != std::string::npos) {
-    return std::unexpected(fmt::format("\"{}\": \"{}\" is not an IPv6 address; expected the like of 2001:db8::1", text, bare));
+    return std::unexpected(
+        fmt::format("\"{}\": \"{}\" is not an IPv6 address; expected the like of 2001:db8::1", text, bare));
   } else if (bare == "localhost") {
     return std::unexpected(fmt::format("\"{}\": \"localhost\" is a name; write 127.0.0.1 or [::1]", text));
   } else {
@@ -290,8 +292,7 @@ std::uint64_t Address::hash() const noexcept {
   std::uint64_t halves[2];
   static_assert(sizeof halves == sizeof bytes_);
   std::memcpy(halves, bytes_.data(), sizeof halves);
-  const std::uint64_t rest =
-      (std::uint64_t{scope_id_} << 32) | (std::uint64_t{port_} << 16) | std::uint64_t{family_};
+  const std::uint64_t rest = (std::uint64_t{scope_id_} << 32) | (std::uint64_t{port_} << 16) | std::uint64_t{family_};
   return mix(mix(mix(hash_secret() ^ halves[0]) ^ halves[1]) ^ rest);
 }
 
@@ -300,9 +301,8 @@ std::uint64_t Address::hash() const noexcept {
 std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
   const std::size_t colon = text.find("://");
   if (colon == std::string_view::npos) {
-    return std::unexpected(fmt::format(
-        "\"{}\": the transport is missing; write tcp://{} (or udp://, tls://, unix://)", text,
-        text.empty() ? "127.0.0.1:80" : text));
+    return std::unexpected(fmt::format("\"{}\": the transport is missing; write tcp://{} (or udp://, tls://, unix://)",
+                                       text, text.empty() ? "127.0.0.1:80" : text));
   }
   const std::string_view scheme = text.substr(0, colon);
   const std::string_view rest = text.substr(colon + 3);
@@ -339,16 +339,16 @@ std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
 
   const std::size_t end_of_host = rest.find_first_of("/?#");
   if (end_of_host != std::string_view::npos) {
-    return std::unexpected(fmt::format("\"{}\": nothing may follow the port; leave \"{}\" away", text,
-                                       rest.substr(end_of_host)));
+    return std::unexpected(
+        fmt::format("\"{}\": nothing may follow the port; leave \"{}\" away", text, rest.substr(end_of_host)));
   }
   // "tcp://::1:80": would be read as an address without a port.
   if (!rest.starts_with('[') && std::ranges::count(rest, ':') > 1) {
     return std::unexpected(
         fmt::format("\"{}\": an IPv6 address stands in brackets before its port: {}://[::1]:80", text, scheme));
   }
-  const bool has_port = rest.starts_with('[') ? rest.find("]:") != std::string_view::npos
-                                              : rest.find(':') != std::string_view::npos;
+  const bool has_port =
+      rest.starts_with('[') ? rest.find("]:") != std::string_view::npos : rest.find(':') != std::string_view::npos;
   auto address = Address::parse(rest);
   if (!address) {
     // The complaint quotes the part without its transport: quote what was written instead.
@@ -358,8 +358,8 @@ std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
     return std::unexpected(std::move(complaint));
   }
   if (!has_port) {
-    return std::unexpected(fmt::format("\"{}\": the port is missing; write {}:80, or {}:0 for one that the system chooses",
-                                       text, text, text));
+    return std::unexpected(fmt::format(
+        "\"{}\": the port is missing; write {}:80, or {}:0 for one that the system chooses", text, text, text));
   }
   result.address = *address;
   return result;

@@ -48,8 +48,8 @@ class Address {
   std::span<const std::uint8_t> bytes() const noexcept { return {bytes_.data(), is_v4() ? 4U : is_v6() ? 16U : 0U}; }
   AddressScope scope() const noexcept;
   socklen_t to_sockaddr(sockaddr_storage& out) const noexcept;
-  std::string to_string() const;       // with the port: "192.0.2.1:80"
-  std::string host() const;            // without: "192.0.2.1"
+  std::string to_string() const;  // with the port: "192.0.2.1:80"
+  std::string host() const;       // without: "192.0.2.1"
   // What limits count by: the port gone, and IPv6 cut to its /64, since one host owns all of it.
   Address client() const noexcept;
   std::uint64_t hash() const noexcept;

@@ -49,7 +49,8 @@ struct DatagramPort::Batch {
 // What the plugin sees during on_datagram.
 class DatagramPort::Peer final : public DatagramPeer {
  public:
-  Peer(DatagramPort& port, std::size_t index, DatagramSession& session) : port_(port), index_(index), session_(session) {}
+  Peer(DatagramPort& port, std::size_t index, DatagramSession& session)
+      : port_(port), index_(index), session_(session) {}
   void reply(std::span<const std::byte> data) noexcept override { port_.reply(index_, session_, data); }
   void refuse(Refusal reason) noexcept override { port_.instance_->refuse(reason, session_.peer); }
   SessionInfo info() const noexcept override {
@@ -84,7 +85,10 @@ void DatagramPort::on_event(int, short, void* self) noexcept {
 
 void DatagramPort::read_batches() noexcept {
   if (!batch_) batch_ = std::make_unique<Batch>();
+  const Duration hook_time = instance_->hook_time();
   for (int round = 0; round < kBatchesAtOnce; ++round) {
+    // Slow hooks: the streams get their turn after one batch.
+    if (instance_->hook_time() - hook_time > WorkerIo::kTurn) return;
     for (std::size_t i = 0; i < kBatch; ++i) {
       msghdr& header = batch_->messages[i].msg_hdr;
       header.msg_namelen = sizeof(sockaddr_storage);
@@ -179,7 +183,8 @@ void DatagramPort::send_replies() noexcept {
     if (errno == EINTR) continue;
     // A datagram that cannot be sent is lost, as on any link, and counted: waiting would hold up the others.
     if (errno == EAGAIN || errno == ENOBUFS) {
-      for (; sent < batch.reply_count; ++sent) instance_->refuse(Refusal::output_limit, batch.replies[sent].session->peer);
+      for (; sent < batch.reply_count; ++sent)
+        instance_->refuse(Refusal::output_limit, batch.replies[sent].session->peer);
       break;
     }
     instance_->stats[CoreCounter::failed].add();

@@ -53,16 +53,16 @@ std::string bind_error(const Endpoint& endpoint, int error) {
   const std::string address = endpoint.to_string();
   switch (error) {
     case EADDRINUSE:
-      return fmt::format("cannot listen on {}: the address is in use by another program; stop that one or choose another port",
-                         address);
+      return fmt::format(
+          "cannot listen on {}: the address is in use by another program; stop that one or choose another port",
+          address);
     case EADDRNOTAVAIL:
       return fmt::format("cannot listen on {}: this machine has no such address; see `portolan net`", address);
     case EACCES:
     case EPERM:
-      return fmt::format("cannot listen on {}: not permitted; ports below {} want root or CAP_NET_BIND_SERVICE", address,
-                         1024);
-    case ENOENT:
-      return fmt::format("cannot listen on {}: the directory does not exist; create it", address);
+      return fmt::format("cannot listen on {}: not permitted; ports below {} want root or CAP_NET_BIND_SERVICE",
+                         address, 1024);
+    case ENOENT: return fmt::format("cannot listen on {}: the directory does not exist; create it", address);
     default: return fmt::format("cannot listen on {}: {}", address, std::strerror(error));
   }
 }
@@ -118,7 +118,7 @@ void prepare(int socket, const Endpoint& endpoint, const SocketOptions& options)
 
 // A socket file that nobody listens on any more is left over from a crash and may go.
 bool stale(const Endpoint& endpoint) {
-  struct stat status {};
+  struct stat status{};
   if (stat(endpoint.path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
   const UniqueFd socket = make_socket(endpoint);
   const SocketAddress address = socket_address(endpoint);

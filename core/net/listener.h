@@ -29,7 +29,8 @@ class BoundListener {
   // Binds (stream sockets listen from now on, so that connections wait rather than being refused). The error names
   // the address and what to do.
   static std::expected<std::unique_ptr<BoundListener>, std::string> bind(const Endpoint& endpoint,
-                                                                         const SocketOptions& options, unsigned workers);
+                                                                         const SocketOptions& options,
+                                                                         unsigned workers);
   // Takes over a socket that systemd bound.
   static std::expected<std::unique_ptr<BoundListener>, std::string> adopt(UniqueFd socket, const Endpoint& endpoint,
                                                                           const SocketOptions& options);

@@ -261,7 +261,7 @@ void StreamConnection::record_end(NetError why) noexcept {
                                .bytes_in = bytes_in_,
                                .bytes_out = bytes_out_,
                                .messages = messages_,
-                               .ended_by = std::string(refused_ ? to_string(refusal_)
+                               .ended_by = std::string(refused_                ? to_string(refusal_)
                                                        : why == NetError::none ? to_string(NetError::closed)
                                                                                : to_string(why))});
 }

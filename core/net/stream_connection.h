@@ -113,13 +113,13 @@ class StreamConnection final : public Stream, public TimeoutNode {
   Hold hold_ = Hold::none;
   Refusal refusal_{};
   bool refused_ : 1 = false;
-  bool in_turn_ : 1 = false;        // inside one of its own callbacks: output is gathered
-  bool marked_ : 1 = false;         // in the worker's list
+  bool in_turn_ : 1 = false;  // inside one of its own callbacks: output is gathered
+  bool marked_ : 1 = false;   // in the worker's list
   bool close_asked_ : 1 = false;
-  bool peer_ended_ : 1 = false;     // FIN or close_notify has been read
+  bool peer_ended_ : 1 = false;  // FIN or close_notify has been read
   bool end_delivered_ : 1 = false;
-  bool stays_open_ : 1 = false;     // the handler goes on writing after the peer's end
-  bool want_write_ : 1 = false;     // TLS asked for it
+  bool stays_open_ : 1 = false;  // the handler goes on writing after the peer's end
+  bool want_write_ : 1 = false;  // TLS asked for it
   bool had_unsent_ : 1 = false;
   bool had_message_ : 1 = false;
 };

@@ -40,8 +40,8 @@ bool StreamConnection::admit(std::size_t bytes) noexcept {
   }
   if (client_) {
     const Duration now = instance_.io.now();
-    Duration wait = instance_.message_rate.limited() ? instance_.message_rate.take(client_->messages, now, 1)
-                                                     : Duration::zero();
+    Duration wait =
+        instance_.message_rate.limited() ? instance_.message_rate.take(client_->messages, now, 1) : Duration::zero();
     if (wait == Duration::zero() && instance_.byte_rate.limited())
       wait = instance_.byte_rate.take(client_->bytes, now, static_cast<double>(bytes));
     if (wait > Duration::zero() && !turn.ending) {

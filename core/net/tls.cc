@@ -78,7 +78,8 @@ const Identity& self_signed_identity() {
     X509_time_adj_ex(X509_getm_notAfter(certificate), 3650, 0, nullptr);
     X509_set_pubkey(certificate, made.key.get());
     X509_NAME* name = X509_get_subject_name(certificate);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("localhost"), -1, -1,
+                               0);
     X509_set_issuer_name(certificate, name);
     add_extension(certificate, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1");
     add_extension(certificate, NID_basic_constraints, "critical,CA:TRUE");
@@ -105,8 +106,9 @@ std::string load_identity(SSL_CTX* context, const TlsOptions& options) {
     const unsigned long code = ERR_peek_last_error();
     if (ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH) {
       ERR_clear_error();
-      return fmt::format("the key \"{}\" does not fit the certificate \"{}\": give the key that the certificate was made for",
-                         key, options.certificate);
+      return fmt::format(
+          "the key \"{}\" does not fit the certificate \"{}\": give the key that the certificate was made for", key,
+          options.certificate);
     }
     if (ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_TYPE_MISMATCH) {
       ERR_clear_error();
@@ -115,8 +117,9 @@ std::string load_identity(SSL_CTX* context, const TlsOptions& options) {
     return fmt::format("the key \"{}\" is not a PEM private key without a passphrase ({})", key, openssl_error());
   }
   if (SSL_CTX_check_private_key(context) != 1)
-    return fmt::format("the key \"{}\" does not fit the certificate \"{}\": give the key that the certificate was made for",
-                       key, options.certificate);
+    return fmt::format(
+        "the key \"{}\" does not fit the certificate \"{}\": give the key that the certificate was made for", key,
+        options.certificate);
   return {};
 }
 

@@ -18,14 +18,14 @@ class StreamConnection;
 
 // One callback of one stream's handler: what it reads, what it has written so far.
 struct Turn {
-  std::span<const std::byte> input;   // stable until the callback's output is sent
-  std::span<const std::byte> view;    // output that is a run of the input, sent from there
-  std::vector<std::byte> output;      // or else output that was copied or built here
+  std::span<const std::byte> input;  // stable until the callback's output is sent
+  std::span<const std::byte> view;   // output that is a run of the input, sent from there
+  std::vector<std::byte> output;     // or else output that was copied or built here
   std::size_t reserved_at = 0;
-  Duration hook_time{};               // spent by this worker when the turn began
-  Duration resume_at{};               // with a hold for the rate
+  Duration hook_time{};  // spent by this worker when the turn began
+  Duration resume_at{};  // with a hold for the rate
   std::uint32_t messages = 0;
-  bool ending = false;                // in on_end: nothing can be put off any more
+  bool ending = false;  // in on_end: nothing can be put off any more
 
   std::size_t size() const noexcept { return view.size() + output.size(); }
 };

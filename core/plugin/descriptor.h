@@ -114,8 +114,8 @@ class Service;
 struct Descriptor {
   std::uint32_t contract_version = kContractVersion;
   std::string_view name;
-  std::string_view summary;          // one line
-  std::uint8_t transports = kTcp;    // what its listeners may be; 0: it has none
+  std::string_view summary;        // one line
+  std::uint8_t transports = kTcp;  // what its listeners may be; 0: it has none
   Placement placement = Placement::every_worker;
   std::span<const Option> options = {};  // beside those that every service has (`portolan help service`)
   std::span<const HookDeclaration> hooks = {};
@@ -132,7 +132,7 @@ struct Descriptor {
 }  // namespace portolan
 
 // In exactly one source file of a shared object:  PORTOLAN_EXPORT_PLUGIN(kMyPlugin)
-#define PORTOLAN_EXPORT_PLUGIN(descriptor)                                                           \
+#define PORTOLAN_EXPORT_PLUGIN(descriptor)                                                            \
   extern "C" __attribute__((visibility("default"))) const ::portolan::Descriptor* portolan_plugin() { \
-    return &(descriptor);                                                                            \
+    return &(descriptor);                                                                             \
   }

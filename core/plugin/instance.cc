@@ -211,10 +211,22 @@ void Instance::drain(Duration quiet) noexcept {
   drain_quiet_ = std::max<Duration>(quiet, std::chrono::milliseconds(4));
   lingering.set_timeout(drain_quiet_);
   armed_for_ = Duration::max();
-  service->drain();
+  tell_drain();
   io.settle();
   datagram_sessions.end_all();
   arm_timeouts();
+}
+
+void Instance::retire() noexcept {
+  io.tick();
+  tell_drain();
+  io.settle();
+  datagram_sessions.end_all();
+}
+
+// Once: a generation that a reload retired is drained again at a stop.
+void Instance::tell_drain() noexcept {
+  if (!std::exchange(told_drain_, true)) service->drain();
 }
 
 void Instance::abort_all() noexcept {

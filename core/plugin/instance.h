@@ -90,6 +90,8 @@ class Instance final : public Context {
   // ---- For the worker ----
   // Ends streams that have been quiet for this long, now and from now on; the plugin is told.
   void drain(Duration quiet) noexcept;
+  // A newer generation serves: streams go on until they end, datagram peers go over to it.
+  void retire() noexcept;
   // Ends every stream at once.
   void abort_all() noexcept;
   std::size_t sessions() const noexcept { return awaiting.size() + active.size() + lingering.size(); }
@@ -121,6 +123,7 @@ class Instance final : public Context {
   class InstanceTimer;
   Instance(WorkerIo& io, Parts parts);
   void run_timeouts() noexcept;
+  void tell_drain() noexcept;
   void check_idle();
 
   Script* script_;
@@ -129,6 +132,7 @@ class Instance final : public Context {
   LoopTimer timeout_timer_;
   Duration armed_for_ = Duration::max();
   Duration drain_quiet_{};
+  bool told_drain_ = false;
   std::function<void()> when_idle_;
 };
 

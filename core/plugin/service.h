@@ -153,8 +153,9 @@ class Service {
     (void)data;
   }
 
-  // No new sessions will come. Streams may finish what they are at; core closes those still open at the deadline.
-  // A service with nothing to say leaves this alone: core then ends a stream when it has been quiet for a moment.
+  // No new sessions will come: a newer generation serves, or the daemon stops. Stop what runs by itself (timers).
+  // Streams may finish what they are at; at a stop core ends them when they have been quiet for a moment, and all that
+  // are left at the deadline.
   virtual void drain() noexcept {}
 };
 
@@ -168,7 +169,7 @@ struct HookValue {
   std::int64_t integer = 0;
   double number = 0;
   std::string_view text = {};
-  const Stream* stream = nullptr;     // Kind::session: a table {id, peer, transport, service} in Lua
+  const Stream* stream = nullptr;      // Kind::session: a table {id, peer, transport, service} in Lua
   const DatagramPeer* peer = nullptr;  // Kind::session of a datagram
 
   static HookValue of(std::string_view value) noexcept { return {.kind = Kind::text, .text = value}; }

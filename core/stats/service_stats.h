@@ -20,12 +20,12 @@ namespace portolan {
 
 // The order is that of kCoreCounterNames and of the columns of service_minutes.
 enum class CoreCounter : std::uint8_t {
-  sessions,      // opened: streams accepted, datagram peers seen
-  messages,      // handled
+  sessions,  // opened: streams accepted, datagram peers seen
+  messages,  // handled
   bytes_in,
   bytes_out,
-  refused,       // sum over the reasons
-  failed,        // sessions that ended by a network error
+  refused,  // sum over the reasons
+  failed,   // sessions that ended by a network error
   hook_calls,
   hook_failures,
 };

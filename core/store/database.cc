@@ -50,7 +50,7 @@ std::string may_not(const std::string& what, int error_number) {
 
 std::expected<void, std::string> check_directory(const std::string& path) {
   const std::string directory = directory_of(path);
-  struct stat found {};
+  struct stat found{};
   if (::stat(directory.c_str(), &found) != 0) {
     const int error_number = errno;
     if (error_number == ENOENT) {
@@ -87,7 +87,7 @@ std::string move_aside(const std::string& path) {
 }
 
 off_t size_of(const std::string& path) noexcept {
-  struct stat found {};
+  struct stat found{};
   return ::stat(path.c_str(), &found) == 0 ? found.st_size : 0;
 }
 
@@ -166,7 +166,7 @@ std::string explain(const std::string& path, const SqlError& error) {
 
 std::expected<UniqueFd, std::string> lock_database(const std::string& path) {
   if (auto checked = check_directory(path); !checked) return std::unexpected(checked.error());
-  struct stat found {};
+  struct stat found{};
   if (::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) {
     return refuse(path, "is a directory: give the path of a file in store.path");
   }
@@ -184,7 +184,7 @@ std::expected<UniqueFd, std::string> lock_database(const std::string& path) {
 
 std::expected<Database, std::string> Database::open(const std::string& path, Creation creation) {
   if (auto checked = check_directory(path); !checked) return std::unexpected(checked.error());
-  struct stat found {};
+  struct stat found{};
   if (::stat(path.c_str(), &found) != 0) {
     if (errno != ENOENT) return refuse(path, may_not("the file", errno));
     if (creation == Creation::refused) {
@@ -224,7 +224,7 @@ std::expected<Database, std::string> Database::open(const std::string& path, Cre
 }
 
 bool Database::in_place() const noexcept {
-  struct stat found {};
+  struct stat found{};
   return ::stat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_;
 }
 

@@ -55,7 +55,7 @@ std::expected<Connection, SqlError> open_to_read(const std::string& path, std::s
 }
 
 std::expected<Connection, std::string> connect(const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   if (::stat(path.c_str(), &found) != 0) {
     if (errno == ENOENT) {
       return std::unexpected(
@@ -75,7 +75,7 @@ std::expected<Connection, std::string> connect(const std::string& path) {
   auto connection = open_to_read(path, "mode=ro");
   if (!connection && connection.error().code == SQLITE_CANTOPEN) {
     // Without its log, in a directory that we may not write, it is a file like any other; with one it is not.
-    struct stat log {};
+    struct stat log{};
     if (::stat((path + "-wal").c_str(), &log) != 0 || log.st_size == 0) {
       connection = open_to_read(path, "mode=ro&immutable=1");
     }

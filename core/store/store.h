@@ -59,10 +59,10 @@ class Store {
 
   struct Health {
     bool ok = true;
-    std::string error;                // a sentence, when not ok
+    std::string error;  // a sentence, when not ok
     std::int64_t failing_since_ms = 0;
-    std::int64_t last_flush_ms = 0;   // Unix time of the last successful flush; 0: none yet
-    std::uint64_t flushes = 0;        // transactions committed
+    std::int64_t last_flush_ms = 0;  // Unix time of the last successful flush; 0: none yet
+    std::uint64_t flushes = 0;       // transactions committed
     std::uint64_t failures = 0;
     std::uint64_t records_lost = 0;
   };

@@ -25,8 +25,7 @@ constexpr std::string_view kStoreOff = "  store = false,\n  stats = false,\n";
 
 std::string echo_service() {
   return fmt::format(
-      "    {{ plugin = \"echo\", name = \"echo\", listen = \"tcp://127.0.0.1:0\", mode = \"raw\", {} }},\n",
-      kNoLimits);
+      "    {{ plugin = \"echo\", name = \"echo\", listen = \"tcp://127.0.0.1:0\", mode = \"raw\", {} }},\n", kNoLimits);
 }
 
 const Series* find_labelled(const std::vector<Series>& all, std::string_view label) {
@@ -39,8 +38,7 @@ std::optional<double> median(const std::optional<Quartiles>& found) {
 }
 
 void add_remark(Table& table, const Series& series) {
-  if (!series.remark.empty())
-    table.notes.push_back(fmt::format("{}: {}", series.contender->label, series.remark));
+  if (!series.remark.empty()) table.notes.push_back(fmt::format("{}: {}", series.contender->label, series.remark));
 }
 
 }  // namespace
@@ -51,8 +49,7 @@ std::vector<Table> bench_memory(const Options& options) {
   Servers servers(options);
   std::vector<Contender> contenders;
   if (options.wants("floor")) contenders.push_back(servers.floor("echo"));
-  if (options.wants("portolan"))
-    contenders.push_back(servers.portolan("portolan", "", echo_service(), "echo"));
+  if (options.wants("portolan")) contenders.push_back(servers.portolan("portolan", "", echo_service(), "echo"));
   if (options.wants("go")) contenders.push_back(servers.go("echo").front());
   const auto measure = [&](Process& server, const sockaddr_in& address) -> Result<Sample> {
     IdleLoad load(address);
@@ -67,12 +64,11 @@ std::vector<Table> bench_memory(const Options& options) {
   };
   const auto all = run_rounds("memory", contenders, options.rounds.value_or(3), measure);
 
-  Table table{
-      "memory",
-      fmt::format("{} idle TCP sessions, each answered once; memory private to the server process", sessions),
-      {{"bytes_per_session", "bytes/session", 0}, {"private_mib", "private MiB in all", 1}},
-      {},
-      {}};
+  Table table{"memory",
+              fmt::format("{} idle TCP sessions, each answered once; memory private to the server process", sessions),
+              {{"bytes_per_session", "bytes/session", 0}, {"private_mib", "private MiB in all", 1}},
+              {},
+              {}};
   for (const Series& series : all) {
     Row row = start_row(series);
     const bool judged = series.contender->key == "portolan";
@@ -85,8 +81,7 @@ std::vector<Table> bench_memory(const Options& options) {
     add_remark(table, series);
     table.rows.push_back(std::move(row));
   }
-  if (sessions < kSessions)
-    table.notes.emplace_back("the limit of open files allowed no more sessions than these");
+  if (sessions < kSessions) table.notes.emplace_back("the limit of open files allowed no more sessions than these");
   return {table};
 }
 
@@ -100,11 +95,11 @@ std::vector<Table> bench_stats(const Options& options) {
   }
   // A second holds one flush, wherever the round begins.
   const Bounds bounds{options.seconds.value_or(1.0)};
-  const auto all = run_rounds("stats", contenders, options.rounds.value_or(21),
-                              [&](Process& server, const sockaddr_in& address) {
-                                TcpLoad load({});
-                                return sample_load(load, server, address, bounds);
-                              });
+  const auto all =
+      run_rounds("stats", contenders, options.rounds.value_or(21), [&](Process& server, const sockaddr_in& address) {
+        TcpLoad load({});
+        return sample_load(load, server, address, bounds);
+      });
   Table table{"stats",
               "TCP echo with statistics and the store (flushed every second) against the same without",
               {{"requests_per_second", "req/s", 0},
@@ -201,20 +196,19 @@ std::vector<Table> bench_hook(const Options& options) {
   }
   const Bounds bounds{options.seconds.value_or(1.0)};
   const TcpShape shape{.connections = kConnections, .batch = kLinesAtOnce, .framing = Framing::kUpperLines};
-  const auto all = run_rounds("hook", contenders, options.rounds.value_or(5),
-                              [&](Process& server, const sockaddr_in& address) {
-                                TcpLoad load(shape);
-                                return sample_load(load, server, address, bounds);
-                              });
-  Table table{
-      "hook",
-      fmt::format("lines of {} bytes turned to upper case, {} connections, {} lines sent at once on each",
-                  shape.message_size, kConnections, kLinesAtOnce),
-      {{"lines_per_second", "lines/s", 0},
-       {"cpu_ns_per_line", "server CPU ns/line", 0},
-       {"cpu_ratio", "CPU / native", 2}},
-      {},
-      {}};
+  const auto all =
+      run_rounds("hook", contenders, options.rounds.value_or(5), [&](Process& server, const sockaddr_in& address) {
+        TcpLoad load(shape);
+        return sample_load(load, server, address, bounds);
+      });
+  Table table{"hook",
+              fmt::format("lines of {} bytes turned to upper case, {} connections, {} lines sent at once on each",
+                          shape.message_size, kConnections, kLinesAtOnce),
+              {{"lines_per_second", "lines/s", 0},
+               {"cpu_ns_per_line", "server CPU ns/line", 0},
+               {"cpu_ratio", "CPU / native", 2}},
+              {},
+              {}};
   const Series* native = find_labelled(all, kNative);
   for (const Series& series : all) {
     Row row = start_row(series);
@@ -223,9 +217,8 @@ std::vector<Table> bench_hook(const Options& options) {
       row.values = {series.median_of(&Sample::rate), ns,
                     median(native != nullptr ? ratio_to(series, *native, &Sample::cost) : std::nullopt)};
       if (native != nullptr && &series != native) {
-        table.notes.push_back(
-            fmt::format("one call of the hook costs {:.0f} ns more than the native transform",
-                        ns - native->median_of(&Sample::cost).value_or(0) * 1000));
+        table.notes.push_back(fmt::format("one call of the hook costs {:.0f} ns more than the native transform",
+                                          ns - native->median_of(&Sample::cost).value_or(0) * 1000));
       }
     }
     add_remark(table, series);

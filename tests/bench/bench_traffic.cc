@@ -48,9 +48,8 @@ const Series* find_best_go(const std::vector<Series>& all, Goal goal) {
   for (const Series& series : all) {
     if (series.contender->key != "go" || !series.usable()) continue;
     const bool better =
-        best == nullptr ||
-        (goal == Goal::kCpu ? series.median_of(&Sample::cost) < best->median_of(&Sample::cost)
-                            : series.median_of(&Sample::rate) > best->median_of(&Sample::rate));
+        best == nullptr || (goal == Goal::kCpu ? series.median_of(&Sample::cost) < best->median_of(&Sample::cost)
+                                               : series.median_of(&Sample::rate) > best->median_of(&Sample::rate));
     if (better) best = &series;
   }
   return best;
@@ -72,8 +71,7 @@ void judge(Row& row, const Plan& plan, const Series& series, const Series* floor
     return;
   }
   row.verdict = judge_at_most(ratio->median, plan.bound, noise);
-  if (go != nullptr && series.median_of(&Sample::cost) >= go->median_of(&Sample::cost))
-    row.verdict = Verdict::kMiss;
+  if (go != nullptr && series.median_of(&Sample::cost) >= go->median_of(&Sample::cost)) row.verdict = Verdict::kMiss;
 }
 
 Table traffic_table(const Plan& plan, const std::vector<Series>& all) {
@@ -86,8 +84,8 @@ Table traffic_table(const Plan& plan, const std::vector<Series>& all) {
   for (const Series& series : all) {
     Row row = start_row(series);
     if (row.verdict == Verdict::kNone) {
-      row.values = {series.median_of(&Sample::rate), series.median_of(&Sample::cost),
-                    series.median_of(&Sample::busy), series.median_of(&Sample::sleeps)};
+      row.values = {series.median_of(&Sample::rate), series.median_of(&Sample::cost), series.median_of(&Sample::busy),
+                    series.median_of(&Sample::sleeps)};
       const auto cpu = floor != nullptr ? ratio_to(series, *floor, &Sample::cost) : std::nullopt;
       const auto rate = floor != nullptr ? ratio_to(series, *floor, &Sample::rate) : std::nullopt;
       row.values.push_back(cpu ? std::optional(cpu->median) : std::nullopt);
@@ -127,15 +125,14 @@ Table run_traffic(const Options& options, const Plan& plan, const std::vector<Co
 }
 
 std::vector<Contender> side_by_side(const Options& options, Servers& servers, const std::string& mode,
-                                    const std::string& scheme, std::string_view service_options,
-                                    bool with_go) {
+                                    const std::string& scheme, std::string_view service_options, bool with_go) {
   std::vector<Contender> contenders;
   if (options.wants("floor")) contenders.push_back(servers.floor(mode, scheme));
   if (options.wants("portolan")) {
     const std::string service = mode == "binary" ? "binary" : "echo";
     const std::string entry =
-        fmt::format("    {{ plugin = \"{0}\", name = \"{0}\", listen = \"{1}://127.0.0.1:0\", {2}{3} }},\n",
-                    service, scheme, service_options, kNoLimits);
+        fmt::format("    {{ plugin = \"{0}\", name = \"{0}\", listen = \"{1}://127.0.0.1:0\", {2}{3} }},\n", service,
+                    scheme, service_options, kNoLimits);
     contenders.push_back(servers.portolan("portolan", "", entry, service, scheme));
   }
   // Wanted only where there is a verdict to keep honest.
@@ -154,14 +151,13 @@ std::vector<Table> closed_and_pipelined(const Options& options, const std::strin
   Servers servers(options);
   const auto contenders = side_by_side(options, servers, mode, "tcp", service_options, true);
   const Plan closed{mode, fmt::format("{}, 64 connections, one 64-byte message under way on each", what)};
-  const Plan pipelined{
-      fmt::format("{} x{}", mode, kPipelined),
-      fmt::format("{}, 64 connections, {} 64-byte messages sent at once on each", what, kPipelined),
-      Goal::kThroughput};
+  const Plan pipelined{fmt::format("{} x{}", mode, kPipelined),
+                       fmt::format("{}, 64 connections, {} 64-byte messages sent at once on each", what, kPipelined),
+                       Goal::kThroughput};
   std::vector<Table> tables;
   tables.push_back(run_traffic(options, closed, contenders, [&] { return TcpLoad({.framing = framing}); }));
-  tables.push_back(run_traffic(options, pipelined, contenders,
-                               [&] { return TcpLoad({.batch = kPipelined, .framing = framing}); }));
+  tables.push_back(
+      run_traffic(options, pipelined, contenders, [&] { return TcpLoad({.batch = kPipelined, .framing = framing}); }));
   return tables;
 }
 
@@ -179,8 +175,8 @@ std::vector<Table> bench_udp(const Options& options) {
   Servers servers(options);
   const auto contenders = side_by_side(options, servers, "udp", "udp", "mode = \"raw\", ", false);
   const Plan plan{"udp",
-                  fmt::format("UDP echo, {} sockets, {} datagrams of {} bytes under way on each",
-                              UdpLoad::kSockets, UdpLoad::kUnderWay, UdpLoad::kMessageSize),
+                  fmt::format("UDP echo, {} sockets, {} datagrams of {} bytes under way on each", UdpLoad::kSockets,
+                              UdpLoad::kUnderWay, UdpLoad::kMessageSize),
                   Goal::kCpu, 1.15, false};
   return {run_traffic(options, plan, contenders, [] { return UdpLoad(); })};
 }
@@ -188,15 +184,14 @@ std::vector<Table> bench_udp(const Options& options) {
 std::vector<Table> bench_connect(const Options& options) {
   Servers servers(options);
   const auto contenders = side_by_side(options, servers, "echo", "tcp", "mode = \"raw\", ", true);
-  const Plan plan{
-      "connect",
-      fmt::format("connect, one 64-byte message, its answer, close; {} connections at a time (a request is "
-                  "a connection)",
-                  ConnectLoad::kAtOnce),
-      Goal::kCpu,
-      1.15,
-      false,
-      ConnectLoad::kMaxConnections};
+  const Plan plan{"connect",
+                  fmt::format("connect, one 64-byte message, its answer, close; {} connections at a time (a request is "
+                              "a connection)",
+                              ConnectLoad::kAtOnce),
+                  Goal::kCpu,
+                  1.15,
+                  false,
+                  ConnectLoad::kMaxConnections};
   return {run_traffic(options, plan, contenders, [] { return ConnectLoad(); })};
 }
 

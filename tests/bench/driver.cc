@@ -31,8 +31,7 @@ void pin_this_process(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
-  if (::sched_setaffinity(0, sizeof set, &set) != 0)
-    fmt::print(stderr, "{}\n", error_text("cannot pin the load"));
+  if (::sched_setaffinity(0, sizeof set, &set) != 0) fmt::print(stderr, "{}\n", error_text("cannot pin the load"));
 }
 
 int run(const Options& options) {

@@ -65,8 +65,7 @@ class TcpFloor {
     for (;;) {
       const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd < 0) return;
-      if (static_cast<std::size_t>(fd) >= backlogs_.size())
-        backlogs_.resize(static_cast<std::size_t>(fd) + 1);
+      if (static_cast<std::size_t>(fd) >= backlogs_.size()) backlogs_.resize(static_cast<std::size_t>(fd) + 1);
       if (!watch(EPOLL_CTL_ADD, fd, EPOLLIN)) ::close(fd);
     }
   }
@@ -110,8 +109,8 @@ class TcpFloor {
     std::size_t at = 0;
     while (size - at >= kHeaderSize) {
       const auto* head = reinterpret_cast<const unsigned char*>(buffer_.data() + at);
-      const std::size_t length = std::size_t{head[0]} << 24 | std::size_t{head[1]} << 16 |
-                                 std::size_t{head[2]} << 8 | std::size_t{head[3]};
+      const std::size_t length =
+          std::size_t{head[0]} << 24 | std::size_t{head[1]} << 16 | std::size_t{head[2]} << 8 | std::size_t{head[3]};
       const unsigned char type = head[4];
       if (length > kMaxPayload || (type != 1 && type != 2)) {
         quit = true;

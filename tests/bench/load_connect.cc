@@ -31,8 +31,7 @@ Result<void> ConnectLoad::begin(std::uint32_t index) {
     return ask(index, EPOLL_CTL_ADD);
   }
   if (errno != EINPROGRESS) return Failure(error_text("cannot connect"));
-  if (!watch(epoll_.get(), EPOLL_CTL_ADD, slot.fd.get(), EPOLLOUT, index))
-    return Failure(error_text("epoll"));
+  if (!watch(epoll_.get(), EPOLL_CTL_ADD, slot.fd.get(), EPOLLOUT, index)) return Failure(error_text("epoll"));
   return {};
 }
 

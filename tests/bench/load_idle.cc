@@ -19,8 +19,7 @@ Result<void> expect_echo(int fd) {
   std::size_t size = 0;
   while (size < kQuestion.size()) {
     pollfd readable{fd, POLLIN, 0};
-    if (::poll(&readable, 1, kSilenceMs) == 0)
-      return Failure(fmt::format("no answer for {} s", kSilenceMs / 1000));
+    if (::poll(&readable, 1, kSilenceMs) == 0) return Failure(fmt::format("no answer for {} s", kSilenceMs / 1000));
     if (interrupted()) return Failure("interrupted");
     const ssize_t got = ::recv(fd, answer.data() + size, answer.size() - size, 0);
     if (got < 0 && errno == EAGAIN) continue;

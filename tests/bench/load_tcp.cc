@@ -15,9 +15,7 @@ namespace {
 constexpr int kEventsAtOnce = 256;
 constexpr std::size_t kFrameHeaderSize = 5;
 
-char upper(char letter) {
-  return letter >= 'a' && letter <= 'z' ? static_cast<char>(letter - 'a' + 'A') : letter;
-}
+char upper(char letter) { return letter >= 'a' && letter <= 'z' ? static_cast<char>(letter - 'a' + 'A') : letter; }
 
 }  // namespace
 

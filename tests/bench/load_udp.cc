@@ -77,8 +77,7 @@ Result<void> UdpLoad::serve(Peer& peer, bool more, Tally& tally) {
     Slot& slot = peer.slots[index];
     if (std::memcmp(bytes[i].data(), slot.message.data(), kMessageSize) != 0) {
       // The late answer to a datagram that was given up differs in its tag alone.
-      if (std::memcmp(bytes[i].data() + kTagSize, slot.message.data() + kTagSize, kMessageSize - kTagSize) !=
-          0) {
+      if (std::memcmp(bytes[i].data() + kTagSize, slot.message.data() + kTagSize, kMessageSize - kTagSize) != 0) {
         return Failure("gave a wrong answer");
       }
       continue;

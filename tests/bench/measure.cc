@@ -26,11 +26,10 @@ double printed(double ratio) { return std::round(ratio * 100); }
 }  // namespace
 
 bool Series::usable() const {
-  return failure.empty() &&
-         std::ranges::any_of(rounds, [](const auto& sample) { return sample.has_value(); });
+  return failure.empty() && std::ranges::any_of(rounds, [](const auto& sample) { return sample.has_value(); });
 }
 
-std::optional<double> Series::median_of(double Sample::*figure) const {
+std::optional<double> Series::median_of(double Sample::* figure) const {
   std::vector<double> values;
   for (const auto& sample : rounds) {
     if (sample) values.push_back((*sample).*figure);
@@ -45,7 +44,7 @@ std::optional<Quartiles> quartiles(std::vector<double> values) {
   return Quartiles{at_fraction(values, 0.25), at_fraction(values, 0.5), at_fraction(values, 0.75)};
 }
 
-std::optional<Quartiles> ratio_to(const Series& series, const Series& base, double Sample::*figure) {
+std::optional<Quartiles> ratio_to(const Series& series, const Series& base, double Sample::* figure) {
   std::vector<double> ratios;
   for (std::size_t i = 0; i < std::min(series.rounds.size(), base.rounds.size()); ++i) {
     if (!series.rounds[i] || !base.rounds[i] || (*base.rounds[i]).*figure == 0) continue;
@@ -101,12 +100,11 @@ std::vector<Series> run_rounds(const std::string& what, const std::vector<Conten
 
 Sample to_sample(const Tally& tally, double cpu_ns, double sleeps) {
   const auto requests = static_cast<double>(tally.requests);
-  return {
-      .rate = requests / tally.seconds,
-      .cost = cpu_ns / 1e3 / requests,
-      .busy = cpu_ns / 1e9 / tally.seconds * 100,
-      .sleeps = sleeps / requests,
-      .remark = tally.lost == 0 ? "" : fmt::format("{} datagrams of one round were sent again", tally.lost)};
+  return {.rate = requests / tally.seconds,
+          .cost = cpu_ns / 1e3 / requests,
+          .busy = cpu_ns / 1e9 / tally.seconds * 100,
+          .sleeps = sleeps / requests,
+          .remark = tally.lost == 0 ? "" : fmt::format("{} datagrams of one round were sent again", tally.lost)};
 }
 
 Row start_row(const Series& series) {
@@ -122,12 +120,11 @@ Row start_row(const Series& series) {
   return row;
 }
 
-Noise noise_of(const Series* control, const Series* base, double Sample::*figure) {
+Noise noise_of(const Series* control, const Series* base, double Sample::* figure) {
   if (control == nullptr || base == nullptr) return {};
   const auto ratio = ratio_to(*control, *base, figure);
   if (!ratio) return {};
-  const auto pairs =
-      static_cast<double>(std::ranges::count_if(control->rounds, &std::optional<Sample>::has_value));
+  const auto pairs = static_cast<double>(std::ranges::count_if(control->rounds, &std::optional<Sample>::has_value));
   // The distance from 1 may be small by luck; the scatter of the pairs says how far off a median of so many
   // may be.
   return {std::max(std::abs(ratio->median - 1), (ratio->high - ratio->low) / std::sqrt(pairs))};
@@ -144,8 +141,7 @@ Verdict judge_at_least(double value, double bound, const Noise& noise) {
 }
 
 std::string noise_note(const Noise& noise, const std::string& figure) {
-  return fmt::format("noise of this run: {} of two equal servers agree to about {:.1f} %", figure,
-                     noise.share * 100);
+  return fmt::format("noise of this run: {} of two equal servers agree to about {:.1f} %", figure, noise.share * 100);
 }
 
 }  // namespace portolan::bench

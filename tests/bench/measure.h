@@ -14,10 +14,10 @@
 namespace portolan::bench {
 
 struct Sample {
-  double rate = 0;    // requests per second
-  double cost = 0;    // the measured figure; microseconds of server CPU per request where traffic is measured
-  double busy = 0;    // of one CPU, in percent
-  double sleeps = 0;  // times that the server went to wait for work, per request
+  double rate = 0;       // requests per second
+  double cost = 0;       // the measured figure; microseconds of server CPU per request where traffic is measured
+  double busy = 0;       // of one CPU, in percent
+  double sleeps = 0;     // times that the server went to wait for work, per request
   std::string remark{};  // worth a note below the table
 };
 
@@ -28,7 +28,7 @@ struct Series {
   std::string remark;   // the last of its samples' own
 
   bool usable() const;
-  std::optional<double> median_of(double Sample::*figure) const;
+  std::optional<double> median_of(double Sample::* figure) const;
 };
 
 struct Quartiles {
@@ -38,7 +38,7 @@ struct Quartiles {
 };
 std::optional<Quartiles> quartiles(std::vector<double> values);
 // Of the rounds in which both have a figure.
-std::optional<Quartiles> ratio_to(const Series& series, const Series& base, double Sample::*figure);
+std::optional<Quartiles> ratio_to(const Series& series, const Series& base, double Sample::* figure);
 
 using Measure = std::function<Result<Sample>(Process& server, const sockaddr_in& address)>;
 std::vector<Series> run_rounds(const std::string& what, const std::vector<Contender>& contenders, int rounds,
@@ -61,7 +61,7 @@ Row start_row(const Series& series);
 struct Noise {
   double share = 0;
 };
-Noise noise_of(const Series* control, const Series* base, double Sample::*figure);
+Noise noise_of(const Series* control, const Series* base, double Sample::* figure);
 Verdict judge_at_most(double value, double bound, const Noise& noise);
 Verdict judge_at_least(double value, double bound, const Noise& noise);
 std::string noise_note(const Noise& noise, const std::string& figure);

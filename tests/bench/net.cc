@@ -103,9 +103,7 @@ void write_tag(char* at, std::uint32_t number, char first_letter) {
 
 std::string error_text(std::string_view what) { return fmt::format("{}: {}", what, std::strerror(errno)); }
 
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 double own_cpu_seconds() {
   timespec spent{};
@@ -123,7 +121,7 @@ std::size_t raise_descriptor_limit() {
 }
 
 void catch_interrupts() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = note_interrupt;
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);

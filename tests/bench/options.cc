@@ -46,8 +46,7 @@ Result<void> set(Options& options, std::string_view name, const std::string& val
     }
   } else if (name == "--rounds") {
     options.rounds = whole_number(value, 1, kMaxRounds);
-    if (!options.rounds)
-      return Failure(fmt::format("--rounds takes 1 to {}, and not \"{}\"", kMaxRounds, value));
+    if (!options.rounds) return Failure(fmt::format("--rounds takes 1 to {}, and not \"{}\"", kMaxRounds, value));
   } else if (name == "--seconds") {
     char* end = nullptr;
     const double seconds = std::strtod(value.c_str(), &end);
@@ -70,9 +69,7 @@ Result<void> set(Options& options, std::string_view name, const std::string& val
 
 }  // namespace
 
-bool Options::wants(std::string_view key) const {
-  return only.empty() || std::ranges::find(only, key) != only.end();
-}
+bool Options::wants(std::string_view key) const { return only.empty() || std::ranges::find(only, key) != only.end(); }
 
 Result<Options> parse_options(int argc, char** argv) {
   Options options;
@@ -89,8 +86,7 @@ Result<Options> parse_options(int argc, char** argv) {
     } else if (argument == "--markdown") {
       options.format = Format::kMarkdown;
     } else if (!argument.starts_with("-")) {
-      if (!options.bench.empty())
-        return Failure(fmt::format("one bench at a time: {} or {}", options.bench, argument));
+      if (!options.bench.empty()) return Failure(fmt::format("one bench at a time: {} or {}", options.bench, argument));
       options.bench = argument;
     } else if (const auto equals = argument.find('='); equals != std::string_view::npos) {
       auto done = set(options, argument.substr(0, equals), std::string(argument.substr(equals + 1)));

@@ -57,8 +57,7 @@ std::string last_line(const std::string& path) {
   ::dup2(output, STDOUT_FILENO);
   ::dup2(errors, STDERR_FILENO);
   std::vector<char*> arguments;
-  for (const std::string& argument : command.arguments)
-    arguments.push_back(const_cast<char*>(argument.c_str()));
+  for (const std::string& argument : command.arguments) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   ::execv(arguments.front(), arguments.data());
   ::dprintf(STDERR_FILENO, "cannot execute %s\n", arguments.front());
@@ -143,8 +142,7 @@ std::uint64_t Process::cpu_ns() const {
   clockid_t clock{};
   timespec spent{};
   if (::clock_getcpuclockid(pid_, &clock) != 0 || ::clock_gettime(clock, &spent) != 0) return 0;
-  return static_cast<std::uint64_t>(spent.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(spent.tv_nsec);
+  return static_cast<std::uint64_t>(spent.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(spent.tv_nsec);
 }
 
 void Process::settle() const {
@@ -202,8 +200,8 @@ std::string Process::stop() {
   if (!running_) return {};
   ::kill(pid_, SIGTERM);
   if (reap(kStopMs)) {
-    const bool well = (WIFEXITED(status_) && WEXITSTATUS(status_) == 0) ||
-                      (WIFSIGNALED(status_) && WTERMSIG(status_) == SIGTERM);
+    const bool well =
+        (WIFEXITED(status_) && WEXITSTATUS(status_) == 0) || (WIFSIGNALED(status_) && WTERMSIG(status_) == SIGTERM);
     return well ? std::string{} : "on SIGTERM it " + cause_of_death();
   }
   ::kill(pid_, SIGKILL);

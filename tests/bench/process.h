@@ -51,8 +51,7 @@ class Process {
   std::uint64_t cpu_ns() const;
   void settle() const;
 
-  std::uint64_t private_dirty_bytes()
-      const;  // memory that the process made its own, without the kernel's share
+  std::uint64_t private_dirty_bytes() const;  // memory that the process made its own, without the kernel's share
   std::uint64_t resident_bytes() const;
   std::uint64_t sleeps() const;  // how often its threads went to wait for work
 

@@ -23,8 +23,7 @@ Command Servers::command(std::vector<std::string> arguments) const {
 
 Contender Servers::floor(const std::string& mode, const std::string& scheme) const {
   const std::string binary = options_.directory + "/bench_floor";
-  Contender contender{"floor", "floor", command({binary, mode}), mode == "binary" ? "binary" : "echo",
-                      scheme,  ""};
+  Contender contender{"floor", "floor", command({binary, mode}), mode == "binary" ? "binary" : "echo", scheme, ""};
   if (!executable(binary)) contender.unavailable = "not built";
   return contender;
 }
@@ -35,10 +34,8 @@ Contender Servers::portolan(const std::string& label, std::string_view settings,
   std::filesystem::create_directory(base);
   const std::string file = base + "/bench.lua";
   std::ofstream(file) << fmt::format(
-      "return {{\n  workers = 1,\n  state_dir = \"{}\",\n{}  services = {{\n{}  }},\n}}\n", base, settings,
-      services);
-  Contender contender{"portolan", label,  command({options_.portolan, "run", "-c", file}),
-                      service,    scheme, ""};
+      "return {{\n  workers = 1,\n  state_dir = \"{}\",\n{}  services = {{\n{}  }},\n}}\n", base, settings, services);
+  Contender contender{"portolan", label, command({options_.portolan, "run", "-c", file}), service, scheme, ""};
   if (!executable(options_.portolan)) contender.unavailable = "not built";
   return contender;
 }

@@ -13,25 +13,18 @@ std::string figure(const std::optional<double>& value, int decimals) {
   if (decimals > 0) return fmt::format("{:.{}f}", *value, decimals);
   // Groups of three digits, without asking the locale of the day.
   std::string digits = fmt::format("{}", std::llround(std::abs(*value)));
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<std::size_t>(at), ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
   return (*value <= -0.5 ? "-" : "") + digits;
 }
 
 std::string verdict_text(const Row& row) {
   switch (row.verdict) {
-    case Verdict::kNone:
-      return "";
-    case Verdict::kOk:
-      return "ok";
-    case Verdict::kWithinNoise:
-      return "MISS, within noise";
-    case Verdict::kMiss:
-      return "MISS";
-    case Verdict::kFailed:
-      return "FAILED: " + row.why;
-    case Verdict::kSkipped:
-      return row.why;
+    case Verdict::kNone: return "";
+    case Verdict::kOk: return "ok";
+    case Verdict::kWithinNoise: return "MISS, within noise";
+    case Verdict::kMiss: return "MISS";
+    case Verdict::kFailed: return "FAILED: " + row.why;
+    case Verdict::kSkipped: return row.why;
   }
   return "";
 }
@@ -53,9 +46,7 @@ std::vector<std::vector<std::string>> cells(const Table& table) {
   return lines;
 }
 
-bool is_figure(const Table& table, std::size_t column) {
-  return column >= 1 && column <= table.columns.size();
-}
+bool is_figure(const Table& table, std::size_t column) { return column >= 1 && column <= table.columns.size(); }
 
 std::string quoted(const std::string& text) {
   std::string out = "\"";
@@ -74,18 +65,12 @@ std::string quoted(const std::string& text) {
 
 const char* verdict_word(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kNone:
-      return "none";
-    case Verdict::kOk:
-      return "ok";
-    case Verdict::kWithinNoise:
-      return "miss_within_noise";
-    case Verdict::kMiss:
-      return "miss";
-    case Verdict::kFailed:
-      return "failed";
-    case Verdict::kSkipped:
-      return "skipped";
+    case Verdict::kNone: return "none";
+    case Verdict::kOk: return "ok";
+    case Verdict::kWithinNoise: return "miss_within_noise";
+    case Verdict::kMiss: return "miss";
+    case Verdict::kFailed: return "failed";
+    case Verdict::kSkipped: return "skipped";
   }
   return "none";
 }
@@ -94,8 +79,8 @@ std::string row_json(const Table& table, const Row& row) {
   std::string out = fmt::format("{{\"server\": {}", quoted(row.server));
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     const bool known = i < row.values.size() && row.values[i] && std::isfinite(*row.values[i]);
-    out += fmt::format(", {}: {}", quoted(table.columns[i].key),
-                       known ? fmt::format("{:.6g}", *row.values[i]) : "null");
+    out +=
+        fmt::format(", {}: {}", quoted(table.columns[i].key), known ? fmt::format("{:.6g}", *row.values[i]) : "null");
   }
   out += fmt::format(", \"target\": {}, \"verdict\": \"{}\", \"why\": {}}}", quoted(row.target),
                      verdict_word(row.verdict), quoted(row.why));
@@ -144,8 +129,8 @@ std::string to_json(const std::vector<Table>& tables) {
   std::string out = "{\"tables\": [";
   for (std::size_t i = 0; i < tables.size(); ++i) {
     const Table& table = tables[i];
-    out += fmt::format("{}\n  {{\"bench\": {}, \"title\": {}, \"rows\": [", i == 0 ? "" : ",",
-                       quoted(table.bench), quoted(table.title));
+    out += fmt::format("{}\n  {{\"bench\": {}, \"title\": {}, \"rows\": [", i == 0 ? "" : ",", quoted(table.bench),
+                       quoted(table.title));
     for (std::size_t r = 0; r < table.rows.size(); ++r) {
       out += fmt::format("{}\n    {}", r == 0 ? "" : ",", row_json(table, table.rows[r]));
     }

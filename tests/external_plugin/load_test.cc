@@ -109,8 +109,12 @@ void what_is_no_library_is_refused(void**) {
   assert_non_null(mkdtemp(temporary));
   const std::string broken = std::string(temporary) + "/broken.so";
   const std::string copy = std::string(temporary) + "/copy.so";
-  { std::ofstream(broken) << "not a library"; }
-  { std::ofstream(copy, std::ios::binary) << std::ifstream(folder() + "/greeter.so", std::ios::binary).rdbuf(); }
+  {
+    std::ofstream(broken) << "not a library";
+  }
+  {
+    std::ofstream(copy, std::ios::binary) << std::ifstream(folder() + "/greeter.so", std::ios::binary).rdbuf();
+  }
   Registry registry;
   const auto first = registry.load(broken);
   const auto missing = registry.load(std::string(temporary) + "/none.so");

@@ -19,8 +19,8 @@
 #include "support/cmocka.h"
 
 using namespace portolan;
-using portolan::testing::Client;
 using nlohmann::json;
+using portolan::testing::Client;
 
 namespace {
 
@@ -31,7 +31,8 @@ class FakeHost final : public AdminHost {
     status.version = "1.2.3";
     status.pid = 42;
     status.generation = generation;
-    status.services.push_back({.name = "echo \xff", .plugin = "echo", .listeners = {"tcp://127.0.0.1:7"}, .error = "", .open = 3});
+    status.services.push_back(
+        {.name = "echo \xff", .plugin = "echo", .listeners = {"tcp://127.0.0.1:7"}, .error = "", .open = 3});
     return status;
   }
   NotReady not_ready() override { return reasons; }
@@ -107,7 +108,8 @@ struct Fixture {
     return answer;
   }
   std::string ask(const std::string& address, const std::string& method, const std::string& target) {
-    return exchange(address, fmt::format("{} {} HTTP/1.0\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n", method, target));
+    return exchange(address,
+                    fmt::format("{} {} HTTP/1.0\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n", method, target));
   }
   std::string local() const { return "unix://" + path; }
 
@@ -149,7 +151,8 @@ void health_and_readiness(void** state) {
     fixture.host.reasons = {"the store cannot be written: no space"};
     const std::string ready = fixture.ask(address, "GET", "/readyz");
     assert_int_equal(code_of(ready), 503);
-    assert_string_equal(body_of(ready).at("not_ready")[0].get<std::string>().c_str(), "the store cannot be written: no space");
+    assert_string_equal(body_of(ready).at("not_ready")[0].get<std::string>().c_str(),
+                        "the store cannot be written: no space");
     assert_int_equal(code_of(fixture.ask(address, "GET", "/metrics")), 200);
     const std::string head = fixture.ask(address, "HEAD", "/healthz");
     assert_int_equal(code_of(head), 200);
@@ -192,8 +195,8 @@ void what_is_not_there_is_refused(void** state) {
 
 void too_much_is_refused(void** state) {
   Fixture& fixture = of(state);
-  const std::string head = fixture.exchange(
-      fixture.local(), "GET /healthz HTTP/1.0\r\nX: " + std::string(20'000, 'x') + "\r\n\r\n");
+  const std::string head =
+      fixture.exchange(fixture.local(), "GET /healthz HTTP/1.0\r\nX: " + std::string(20'000, 'x') + "\r\n\r\n");
   assert_true(head.empty() || code_of(head) >= 400);
   const std::string body = fixture.exchange(
       fixture.local(), "POST /reload HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n" + std::string(100'000, 'x'));

@@ -102,8 +102,8 @@ int make_page(void**) {
   worker.open.add(3);
   worker.plugin[0].add(5);
   worker.plugin[1].add(6);
-  worker.latency.record(20'000);         // 20 us
-  worker.latency.record(3'000'000);      // 3 ms
+  worker.latency.record(20'000);          // 20 us
+  worker.latency.record(3'000'000);       // 3 ms
   worker.latency.record(60'000'000'000);  // 60 s
   worker.message_size.record(100);
   registry.find_or_make("idle", kPlugin, 2);

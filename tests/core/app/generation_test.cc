@@ -29,10 +29,10 @@ void a_refused_reload_keeps_the_limits_of_a_service(void**) {
 
   // Another plugin under the same name, beside a listener that cannot be had.
   const auto taken = (*first)->bindings[0].listener->actual().to_string();
-  const auto refused = assembler.assemble(
-      configuration(R"({ plugin = "binary", name = "web", listen = "tcp://127.0.0.1:0" },)" +
-                    fmt::format(R"({{ plugin = "echo", name = "other", listen = "{}" }})", taken)),
-      first->get());
+  const auto refused =
+      assembler.assemble(configuration(R"({ plugin = "binary", name = "web", listen = "tcp://127.0.0.1:0" },)" +
+                                       fmt::format(R"({{ plugin = "echo", name = "other", listen = "{}" }})", taken)),
+                         first->get());
   assert_false(refused.has_value());
 
   const auto next = assembler.assemble(configuration(serving), first->get());

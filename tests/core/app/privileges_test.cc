@@ -53,7 +53,8 @@ void root_becomes_the_user_and_keeps_one_capability(void**) {
     if (status_line("Uid") != id + "\t" + id + "\t" + id + "\t" + id) return "Uid " + status_line("Uid");
     const std::string group = std::to_string(nobody->pw_gid);
     if (status_line("Gid") != group + "\t" + group + "\t" + group + "\t" + group) return "Gid " + status_line("Gid");
-    if (status_line("Groups").find_first_of("0123456789") != std::string::npos) return "Groups " + status_line("Groups");
+    if (status_line("Groups").find_first_of("0123456789") != std::string::npos)
+      return "Groups " + status_line("Groups");
     if (status_line("NoNewPrivs") != "1") return "no_new_privs is not set";
     for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
       const auto bits = std::strtoull(status_line(set).c_str(), nullptr, 16);

@@ -93,7 +93,9 @@ void nothing_hostile_gets_through(void**) {
       {"esc\x1b[31m", "esc\\x1b[31m"},
       {std::string("nul\0x", 5), "nul\\x00x"},
       {"del\x7f", "del\\x7f"},
-      {"csi\xc2\x9b" "2J", "csi\\xc2\\x9b2J"},
+      {"csi\xc2\x9b"
+       "2J",
+       "csi\\xc2\\x9b2J"},
       {"bidi\xe2\x80\xae", "bidi\\xe2\\x80\\xae"},
       {"bad\xff\xc3(", "bad\\xff\\xc3("},
       {"overlong\xc0\xaf", "overlong\\xc0\\xaf"},
@@ -179,7 +181,8 @@ void threads_do_not_tear_lines(void**) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([t] {
       // Letters tell the kinds apart: a digit ends what is compared.
-      for (int i = 0; i < 200; ++i) log::print(LogLevel::info, {}, "thread {} {}", char('a' + t), std::string(i % 26 + 1, 'z'));
+      for (int i = 0; i < 200; ++i)
+        log::print(LogLevel::info, {}, "thread {} {}", char('a' + t), std::string(i % 26 + 1, 'z'));
       log::flush_repeats();
     });
   }

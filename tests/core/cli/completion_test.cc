@@ -37,9 +37,10 @@ bool has(const std::string& text, const std::string& part) {
 
 // What bash would offer for the words; the last one is being typed.
 std::string offered(const std::string& script_file, const std::string& words) {
-  const auto result = testing::run_to_end(
-      {"bash", "-c", "source " + script_file + "; COMP_WORDS=(" + words +
-                         "); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); _portolan; echo \"${COMPREPLY[*]}\""});
+  const auto result =
+      testing::run_to_end({"bash", "-c",
+                           "source " + script_file + "; COMP_WORDS=(" + words +
+                               "); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); _portolan; echo \"${COMPREPLY[*]}\""});
   if (!result.errors.empty()) print_error("bash: %s\n", result.errors.c_str());
   return " " + result.output.substr(0, result.output.find('\n')) + " ";
 }

@@ -190,9 +190,9 @@ void endpoints_are_read_and_written(void**) {
     const char* text;
     Transport transport;
   } const cases[] = {
-      {"tcp://127.0.0.1:80", Transport::tcp},       {"udp://[::1]:53", Transport::udp},
-      {"tls://0.0.0.0:0", Transport::tls},          {"unix:///run/x.sock", Transport::unix_stream},
-      {"unix://x.sock", Transport::unix_stream},    {"unix://@name", Transport::unix_stream},
+      {"tcp://127.0.0.1:80", Transport::tcp},      {"udp://[::1]:53", Transport::udp},
+      {"tls://0.0.0.0:0", Transport::tls},         {"unix:///run/x.sock", Transport::unix_stream},
+      {"unix://x.sock", Transport::unix_stream},   {"unix://@name", Transport::unix_stream},
       {"tcp://[fe80::1%lo]:8080", Transport::tcp},
   };
   for (const auto& test : cases) {

@@ -70,12 +70,11 @@ struct ProbeService final : Service {
   std::size_t input_limit() const noexcept override { return g_probe->input_limit; }
 };
 
-constexpr Descriptor kProbe{.name = "probe",
-                            .summary = "does as the test says",
-                            .transports = kStreams,
-                            .make = [](Context&, const Options&, Problems&) noexcept -> Service* {
-                              return new ProbeService;
-                            }};
+constexpr Descriptor kProbe{
+    .name = "probe",
+    .summary = "does as the test says",
+    .transports = kStreams,
+    .make = [](Context&, const Options&, Problems&) noexcept -> Service* { return new ProbeService; }};
 
 struct NoOptions final : Options {
   bool has(std::string_view) const noexcept override { return false; }
@@ -416,7 +415,10 @@ void what_others_write_is_bounded(void** state) {
 void asking_outside_of_a_delivery_holds_nothing(void** state) {
   Bench& b = bench(state);
   b.configuration.limits.message_rate = 2;
-  b.probe.sent = [](Stream& stream) { while (stream.admit(1)) {} };
+  b.probe.sent = [](Stream& stream) {
+    while (stream.admit(1)) {
+    }
+  };
   b.begin();
   b.probe.latest->write(std::string_view("unasked"));  // makes on_sent follow
   b.io.settle();

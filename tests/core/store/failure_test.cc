@@ -88,7 +88,7 @@ void a_file_that_was_moved_away(void** state) {
   assert_true(contains(f.flush(), "moved or deleted"));
   // Not replaced by an empty one: the disk may come back.
   assert_true(contains(f.flush(), "put it back, or restart"));
-  struct stat found {};
+  struct stat found{};
   assert_int_not_equal(::stat(f.path.c_str(), &found), 0);
   assert_int_equal(::rename(aside.c_str(), f.path.c_str()), 0);
   ::rename((aside + "-wal").c_str(), (f.path + "-wal").c_str());

@@ -53,7 +53,7 @@ void a_new_file_is_for_its_owner_and_group(void** state) {
   StoreFixture& f = fixture_of(state);
   assert_string_equal(f.open().c_str(), "");
   for (const char* suffix : {"", "-wal", "-shm", ".lock"}) {
-    struct stat found {};
+    struct stat found{};
     assert_int_equal(::stat((f.path + suffix).c_str(), &found), 0);
     assert_int_equal(found.st_mode & 0777 & ~0640U, 0);
   }

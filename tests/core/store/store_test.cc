@@ -71,7 +71,7 @@ void what_was_counted_before_the_start_and_up_to_the_stop_is_there(void** state)
   // The running minute is in its hour and day, too, and the log is empty.
   assert_string_equal(f.ask("SELECT sum(messages) FROM service_hours").c_str(), "12");
   assert_string_equal(f.ask("SELECT sum(messages) FROM service_days").c_str(), "12");
-  struct stat log {};
+  struct stat log{};
   assert_true(::stat((f.path + "-wal").c_str(), &log) != 0 || log.st_size == 0);
   bool answered = false;
   f.store->flush([&](const std::string& error) { answered = !error.empty(); });
@@ -93,7 +93,7 @@ void an_interval_without_change_writes_nothing(void** state) {
   f.service()[CoreCounter::messages].add(1);
   assert_string_equal(f.flush().c_str(), "");
   const auto written = [&] {
-    struct stat log {};
+    struct stat log{};
     assert_int_equal(::stat((f.path + "-wal").c_str(), &log), 0);
     return std::pair(log.st_size, log.st_mtim.tv_sec * 1'000'000'000LL + log.st_mtim.tv_nsec);
   };

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "event/loop.h"
+#include "net/session_status.h"
 #include "stats/service_stats.h"
 #include "store/store.h"
 
@@ -42,18 +43,6 @@ struct DaemonStatus {
   std::uint64_t accept_pauses = 0;  // times that listeners paused for want of descriptors
   std::vector<ServiceStatus> services;
   Store::Health store;
-};
-struct SessionStatus {
-  std::uint64_t id = 0;
-  std::string service;
-  std::string peer;
-  Transport transport = Transport::tcp;
-  std::int64_t started_ms = 0;
-  std::int64_t idle_ms = 0;
-  std::uint64_t bytes_in = 0;
-  std::uint64_t bytes_out = 0;
-  std::uint64_t messages = 0;
-  std::uint64_t unsent = 0;
 };
 // What is not ready, as sentences; empty: ready.
 using NotReady = std::vector<std::string>;

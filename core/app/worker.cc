@@ -1,7 +1,7 @@
 #include "worker.h"
 
-#include "admin/admin.h"
 #include "base/log.h"
+#include "net/session_status.h"
 
 #include <pthread.h>
 

@@ -1,7 +1,7 @@
 #include "datagram_sessions.h"
 
-#include "admin/admin.h"
 #include "base/clock.h"
+#include "net/session_status.h"
 #include "plugin/instance.h"
 
 namespace portolan {

@@ -1,9 +1,9 @@
 #include "stream_connection.h"
 
-#include "admin/admin.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/net_error.h"
+#include "net/session_status.h"
 #include "net/worker_io.h"
 #include "plugin/instance.h"
 

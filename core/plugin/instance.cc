@@ -1,7 +1,7 @@
 #include "instance.h"
 
-#include "admin/admin.h"
 #include "base/log.h"
+#include "net/session_status.h"
 #include "net/stream_connection.h"
 
 #include <fmt/format.h>

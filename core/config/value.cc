@@ -83,7 +83,7 @@ class Reader {
         out.other_keys.push_back(fmt::format("[{}]", number));
       }
     }
-    std::ranges::sort(out.fields, {}, [](const auto& field) -> const std::string& { return field.first; });
+    std::ranges::sort(out.fields, {}, &Value::Field::key);
     return {};
   }
 
@@ -102,7 +102,7 @@ const Value* Value::find(std::string_view key) const noexcept {
 }
 
 void Value::erase(std::string_view key) {
-  std::erase_if(fields, [key](const auto& field) { return field.first == key; });
+  std::erase_if(fields, [key](const auto& field) { return field.key == key; });
 }
 
 std::string quote(std::string_view text) {

@@ -7,7 +7,6 @@
 #include <expected>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 struct lua_State;
@@ -16,20 +15,26 @@ namespace portolan {
 
 struct Value {
   enum class Kind : std::uint8_t { nil, boolean, integer, number, text, table, function };
+  struct Field;
 
   Kind kind = Kind::nil;
   bool boolean = false;
   std::int64_t integer = 0;
   double number = 0;
   std::string text;
-  std::vector<Value> items;                           // [1], [2], … of a table
-  std::vector<std::pair<std::string, Value>> fields;  // its text keys, sorted
-  std::vector<std::string> other_keys;                // "[7]" after a gap, "[true]": nothing wants these
+  std::vector<Value> items;             // [1], [2], … of a table
+  std::vector<Field> fields;            // its text keys, sorted
+  std::vector<std::string> other_keys;  // "[7]" after a gap, "[true]": nothing wants these
 
   const Value* find(std::string_view key) const noexcept;
   void erase(std::string_view key);
   // For messages: the text "x", the number 3, a function.
   std::string describe() const;
+};
+
+struct Value::Field {
+  std::string key;
+  Value value;
 };
 
 // Text as it may stand in a message: quoted, without control characters, cut when long.

@@ -31,10 +31,10 @@ class Instance::InstanceTimer final : public Timer {
   InstanceTimer(Instance& instance, TimerHandler& handler)
       : instance_(instance), timer_(instance.io.loop(), [this, &handler] {
           // Kept apart from `this`: the handler may release the timer.
-          WorkerIo& io = instance_.io;
-          io.tick();
+          WorkerIo& worker_io = instance_.io;
+          worker_io.tick();
           handler.on_timer();
-          io.settle();
+          worker_io.settle();
         }) {}
   void start(Duration delay, bool repeat) noexcept override { timer_.start(delay, repeat); }
   void stop() noexcept override { timer_.stop(); }

@@ -19,9 +19,6 @@
 
 namespace portolan {
 
-struct ListenerStatus {
-  std::string address;  // with the real port
-};
 struct ServiceStatus {
   std::string name;
   std::string plugin;

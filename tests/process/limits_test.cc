@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/cmocka.h"  // last: it defines fail()
@@ -22,17 +24,18 @@ bool answers(Client& client, const std::string& text = "hello\n") {
   return client.send(text) && client.receive(text.size()) == text;
 }
 
-// Turned away: the connection ends without a byte, and at once.
+// So that no timeout ends a session within a test's patience unless the test is about that one.
+const std::string kNoTimeouts = "first_message_timeout = '120s', idle_timeout = '120s'";
+
+// Turned away: the connection ends without a byte, and not by a timeout.
 bool turned_away(Client& client) {
-  const Clock::time_point start = Clock::now();
   client.send("hello\n");
-  const bool empty = client.receive_all().empty();
-  return empty && (client.end() == End::closed || client.end() == End::reset) && milliseconds_since(start) < 1000;
+  return client.receive_all().empty() && (client.end() == End::closed || client.end() == End::reset);
 }
 
 void a_full_service_refuses_at_once(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service("mode = 'lines', max_sessions = 5"));
+  daemon.start(service("mode = 'lines', max_sessions = 5, " + kNoTimeouts));
   std::vector<Client> inside;
   for (int index = 0; index < 5; ++index) {
     inside.emplace_back(daemon.address("echo"));
@@ -70,7 +73,7 @@ void the_limit_holds_over_all_workers_together(void** state) {
 
 void one_client_cannot_take_all_sessions(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service("mode = 'lines', max_sessions_per_client = 2"));
+  daemon.start(service("mode = 'lines', max_sessions_per_client = 2, " + kNoTimeouts));
   std::vector<Client> clients;
   for (const char* source : {"127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3", "127.0.0.4"}) {
     clients.emplace_back(daemon.address("echo"), ClientOptions{.source = source});
@@ -113,21 +116,37 @@ void a_stream_over_the_message_rate_is_slowed_and_loses_nothing(void** state) {
   assert_string_equal(client.exchange(lines, lines.size()).c_str(), lines.c_str());
   const std::int64_t took = milliseconds_since(start);
   print_message("120 lines at 50/s took %ld ms\n", static_cast<long>(took));
-  assert_in_range(took, 1200, 4000);  // 50 at once, 70 at 50/s: 1.4 s
-  // Another address has a rate of its own.
+  assert_true(took >= 1200);  // 50 at once, 70 at 50/s: 1.4 s
+}
+
+void each_address_has_a_message_rate_of_its_own(void** state) {
+  Daemon& daemon = daemon_of(state);
+  // What the first one is still owed holds up a stop until drain_timeout.
+  daemon.start(
+      "return { drain_timeout = '1s', services = { { plugin = 'echo', name = 'echo', listen = 'tcp://127.0.0.1:0', "
+      "mode "
+      "= 'lines', message_rate = '1/m', " +
+      kNoTimeouts + " } } }");
+  Client first(daemon.address("echo"));
+  assert_true(answers(first));
+  assert_true(first.send("wait for a minute\n"));
+  // By the first one's rate this would take a minute, which is more than the client's patience.
   Client other(daemon.address("echo"), {.source = "127.0.0.9"});
-  const Clock::time_point again = Clock::now();
   assert_true(answers(other));
-  assert_true(milliseconds_since(again) < 500);
+  first.set_patience(Milliseconds(100));
+  assert_string_equal(first.receive_line().c_str(), "");
 }
 
 void datagrams_over_the_message_rate_are_dropped_and_counted(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(service("mode = 'raw', message_rate = '20/s'", "'udp://127.0.0.1:0'"));
-  Client client(daemon.address("echo", "udp"), {.patience = Milliseconds(500)});
+  Client client(daemon.address("echo", "udp"));
   const Clock::time_point start = Clock::now();
   for (int index = 0; index < 100; ++index) assert_true(client.send("ping"));
   int answered = 0;
+  // A second's worth for certain, and then whatever else comes.
+  while (answered < 20 && !client.receive_datagram().empty()) ++answered;
+  client.set_patience(Milliseconds(500));
   while (!client.receive_datagram().empty()) ++answered;
   const auto allowed = 20 + milliseconds_since(start) / 50 + 1;
   assert_in_range(answered, 20, static_cast<std::uintmax_t>(allowed));
@@ -144,57 +163,83 @@ void bytes_over_the_byte_rate_are_slowed(void** state) {
   const std::int64_t took = milliseconds_since(start);
   print_message("600 kB at 200 kB/s took %ld ms\n", static_cast<long>(took));
   // A second's worth at once, and what is read in one go may overdraw: 1.5 s at least, 2 s by the book.
-  assert_in_range(took, 1300, 5000);
+  assert_true(took >= 1300);
+}
+
+// Talks every 100 ms for 2.5 s: whether the session lasted, and how long it was quiet at the most, as the client saw it.
+bool lasts_while_it_talks(Client& client, std::int64_t& longest_quiet_ms) {
+  longest_quiet_ms = 0;
+  Clock::time_point last = Clock::now();
+  for (const Deadline end(Milliseconds(2500)); !end.passed(); let_pass(Milliseconds(100))) {
+    const bool answered = answers(client);
+    longest_quiet_ms = std::max(longest_quiet_ms, milliseconds_since(last));
+    if (!answered) return false;
+    last = Clock::now();
+  }
+  return true;
 }
 
 void an_idle_session_is_ended_and_a_busy_one_is_not(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(service("mode = 'lines', idle_timeout = '1s'"));
   Client idle(daemon.address("echo"));
-  Client busy(daemon.address("echo"));
   assert_true(answers(idle));
-  const Clock::time_point start = Clock::now();
-  while (milliseconds_since(start) < 2500) {
-    assert_true(answers(busy));
-    let_pass(Milliseconds(100));
-  }
-  idle.set_patience(Milliseconds(100));
+  Client busy;
+  assert_true(wait_until([&] {
+    busy = Client(daemon.address("echo"));
+    std::int64_t quiet_ms = 0;
+    if (lasts_while_it_talks(busy, quiet_ms)) return true;
+    // When the machine stood still it was not busy, and nothing can be said of it. The daemon's second of quiet may
+    // have fallen into two of the client's measurements.
+    print_message("a session was ended; it had been quiet for %ld ms\n", static_cast<long>(quiet_ms));
+    assert_true(quiet_ms > 400);
+    return false;
+  }));
   idle.receive_all();
   assert_string_equal(to_text(idle.end()), to_text(End::closed));
-  assert_int_equal(daemon.counter("echo", "refused_idle_timeout"), 1);
-  idle.close();  // until then the daemon waits a while for the peer's end of it
-  assert_true(wait_until([&] { return daemon.counter("echo", "sessions_open") == 1; }));
+  assert_true(daemon.wait_for_counter("echo", "refused_idle_timeout", 1));
+  // Until its peer has closed too, the daemon waits a while.
+  idle.close();
+  busy.close();
+  assert_true(wait_until([&] { return daemon.counter("echo", "sessions_open") == 0; }));
 }
 
 void a_first_message_that_trickles_in_is_not_waited_for(void** state) {
   Daemon& daemon = daemon_of(state);
-  daemon.start(service("mode = 'lines', first_message_timeout = '1s', idle_timeout = '30s'"));
-  Client slow(daemon.address("echo"));
-  Client good(daemon.address("echo"));
-  assert_true(answers(good));
+  daemon.start(service("mode = 'lines', first_message_timeout = '1s', idle_timeout = '120s'"));
+  // One that has had its first message: the timeout no longer concerns it. Not at the first attempt when the machine
+  // stands still just then.
+  Client good;
+  assert_true(wait_until([&] {
+    good = Client(daemon.address("echo"));
+    return answers(good);
+  }));
+  const long before = daemon.counter("echo", "refused_first_message_timeout");
   const Clock::time_point start = Clock::now();
+  Client slow(daemon.address("echo"));
   // A byte every 100 ms and never a newline: it is never idle, and still must go.
-  while (slow.send("x") && milliseconds_since(start) < 5000) {
-    slow.set_patience(Milliseconds(100));
+  bool ended = false;
+  for (const Deadline deadline; !ended && !deadline.passed();) {
     pollfd entry{.fd = slow.descriptor(), .events = POLLIN, .revents = 0};
-    if (::poll(&entry, 1, 100) > 0) break;
+    ended = !slow.send("x") || ::poll(&entry, 1, 100) > 0;
   }
-  const std::int64_t took = milliseconds_since(start);
-  assert_in_range(took, 800, 3000);
-  assert_true(daemon.wait_for_counter("echo", "refused_first_message_timeout", 1));
-  assert_true(answers(good));  // had its first message: the timeout no longer concerns it
+  assert_true(ended);
+  assert_true(milliseconds_since(start) >= 800);
+  assert_true(daemon.wait_for_counter("echo", "refused_first_message_timeout", before + 1));
+  assert_true(answers(good));
 }
 
 void a_tls_client_that_never_says_hello_is_ended(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(
-      service("mode = 'lines', first_message_timeout = '1s', tls = { self_signed = true }", "'tls://127.0.0.1:0'"));
+      service("mode = 'lines', first_message_timeout = '1s', idle_timeout = '120s', tls = { self_signed = true }",
+              "'tls://127.0.0.1:0'"));
   const Clock::time_point start = Clock::now();
   Client silent(daemon.address("echo", "tls"), {.handshake = false});
   assert_true(silent.connected());
   silent.receive_all();
   assert_true(silent.end() == End::closed || silent.end() == End::reset);
-  assert_in_range(milliseconds_since(start), 800, 3000);
+  assert_true(milliseconds_since(start) >= 800);
   assert_true(daemon.wait_for_counter("echo", "refused_first_message_timeout", 1));
 }
 
@@ -205,8 +250,9 @@ void answers_that_nobody_reads_are_bounded(void** state) {
   Client client(daemon.address("echo"), {.receive_buffer = 16384});
   assert_true(client.connected());
   const long before = daemon.facts().resident_kib;
+  const auto count = static_cast<std::size_t>(scaled(5000, 500));
   std::string lines;
-  for (int index = 0; index < 5000; ++index) lines += "a\n";
+  for (std::size_t index = 0; index < count; ++index) lines += "a\n";
   client.send_what_fits(lines);
   const long messages_at_rest = [&] {
     long last = -1;
@@ -217,13 +263,13 @@ void answers_that_nobody_reads_are_bounded(void** state) {
     });
     return last;
   }();
-  // The kernel takes a few MB of it; 5,000 answers would be 320 MB.
+  // The kernel takes a few MB of it; all answers would be 320 MB, or 32.
   print_message("%ld answers made for nobody\n", messages_at_rest);
-  assert_in_range(messages_at_rest, 1, 1000);
+  assert_in_range(messages_at_rest, 1, count / 2);
   assert_true(daemon.facts().resident_kib - before < (test_scale() < 1 ? 64 * 1024 : 8 * 1024));
   // Now it is read after all: everything comes.
-  client.set_patience(Milliseconds(60'000));
-  assert_true(client.receive(5000U * 65537U).size() == 5000U * 65537U);
+  client.set_patience(Milliseconds(120'000));
+  assert_true(client.receive(count * 65537U).size() == count * 65537U);
 }
 
 }  // namespace
@@ -236,6 +282,7 @@ int main() {
       TEST(one_client_cannot_take_all_sessions),
       TEST(new_sessions_come_no_faster_than_the_accept_rate),
       TEST(a_stream_over_the_message_rate_is_slowed_and_loses_nothing),
+      TEST(each_address_has_a_message_rate_of_its_own),
       TEST(datagrams_over_the_message_rate_are_dropped_and_counted),
       TEST(bytes_over_the_byte_rate_are_slowed),
       TEST(an_idle_session_is_ended_and_a_busy_one_is_not),

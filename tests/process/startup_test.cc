@@ -171,6 +171,22 @@ void a_daemon_that_cannot_start_says_so_to_who_started_it(void** state) {
   assert_non_null(strstr(result.errors.c_str(), daemon.address("echo").substr(6).c_str()));
 }
 
+// A port that only root may bind and that nobody has here; 0 when there is none.
+int free_low_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int found = 0;
+  for (int attempt = 0; attempt < 300 && found == 0; ++attempt) {
+    const int port = 700 + (::getpid() + attempt) % 300;  // not the same for two tests at once
+    sockaddr_in name{};
+    name.sin_family = AF_INET;
+    name.sin_port = htons(static_cast<std::uint16_t>(port));
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (::bind(socket, reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0) found = port;
+  }
+  ::close(socket);
+  return found;
+}
+
 void it_drops_to_the_user_after_binding(void** state) {
   if (::geteuid() != 0) {
     print_message("needs root\n");
@@ -201,10 +217,12 @@ void it_drops_to_the_user_after_binding(void** state) {
     if (bits & ~kNetBindService) print_error("%s is %lx\n", set, bits);
     if (std::string_view(set) != "CapBnd") assert_int_equal(bits & ~kNetBindService, 0);
   }
-  // Every thread of it, not the first alone.
-  const CommandResult threads = run_to_end(
-      {"sh", "-c", "cat /proc/" + std::to_string(daemon.pid()) + "/task/*/status | grep ^Uid: | sort -u | wc -l"});
-  assert_int_equal(std::atoi(threads.output.c_str()), 1);
+  // Every thread of it, not the first alone. An emulator has threads of its own, which nobody asked.
+  if (emulator_command().empty()) {
+    const CommandResult threads = run_to_end(
+        {"sh", "-c", "cat /proc/" + std::to_string(daemon.pid()) + "/task/*/status | grep ^Uid: | sort -u | wc -l"});
+    assert_int_equal(std::atoi(threads.output.c_str()), 1);
+  }
 
   assert_true(answers(daemon.address("echo")));
   assert_int_equal(daemon.command({"status"}).code, 0);
@@ -216,13 +234,15 @@ void it_drops_to_the_user_after_binding(void** state) {
   assert_int_equal(facts.st_uid, nobody->pw_uid);
   assert_int_equal(facts.st_mode & 07777U, 0660);
   // A reload may still bind, a low port among others.
-  for (const int port : {0, 1007}) {
+  const int low_port = free_low_port();
+  assert_int_not_equal(low_port, 0);
+  for (const int port : {0, low_port}) {
     daemon.configure(configuration(port));
     const CommandResult reload = daemon.command({"reload"});
     if (reload.code != 0) print_error("%s\n", reload.errors.c_str());
     assert_int_equal(reload.code, 0);
   }
-  assert_true(answers("tcp://127.0.0.1:1007"));
+  assert_true(answers(fmt::format("tcp://127.0.0.1:{}", low_port)));
 }
 
 void a_user_that_does_not_exist_refuses_the_start(void** state) {

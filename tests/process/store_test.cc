@@ -37,14 +37,17 @@ void what_is_counted_can_be_read_while_it_runs(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(configuration("flush_every = '200ms'"));
   assert_true(talk(daemon, 100));
-  assert_true(wait_until([&] {
-    return number_from_database(daemon.store_path(),
-                                "select coalesce(sum(messages), 0) from service_minutes where "
-                                "service = 'echo'") == 100;
-  }));
-  assert_int_equal(number_from_database(daemon.store_path(), "select sum(bytes_in) from service_minutes"), 600);
-  assert_int_equal(number_from_database(daemon.store_path(), "select sum(bytes_out) from service_minutes"), 600);
-  assert_int_equal(number_from_database(daemon.store_path(), "select sum(sessions) from service_minutes"), 1);
+  // Together: a flush may fall between two counters of the same message.
+  std::string found;
+  const bool stored = wait_until([&] {
+    found =
+        ask_database(daemon.store_path(),
+                     "select sum(sessions) || ' ' || sum(messages) || ' ' || sum(bytes_in) || ' ' || sum(bytes_out) "
+                     "from service_minutes where service = 'echo'");
+    return found == "1 100 600 600";
+  });
+  if (!stored) print_error("stored: %s\n", found.c_str());
+  assert_true(stored);
   assert_string_equal(ask_database(daemon.store_path(), "pragma journal_mode").c_str(), "wal");
   assert_int_equal(number_from_database(daemon.store_path(), "pragma user_version"), 1);
   // The command tells the same.
@@ -63,7 +66,6 @@ void an_idle_daemon_writes_nothing(void** state) {
   assert_true(wait_until([&] {
     return number_from_database(daemon.store_path(), "select coalesce(sum(messages), 0) from service_minutes") == 3;
   }));
-  let_pass(Milliseconds(500));  // what the session's end leaves behind
   const auto written = [&] {
     std::ifstream io("/proc/" + std::to_string(daemon.pid()) + "/io");
     for (std::string key, value; io >> key >> value;) {
@@ -76,12 +78,18 @@ void an_idle_daemon_writes_nothing(void** state) {
     ::stat((daemon.store_path() + "-wal").c_str(), &facts);
     return static_cast<long>(facts.st_size) + static_cast<long>(facts.st_mtim.tv_sec) * 7 + facts.st_mtim.tv_nsec;
   };
-  const long before = size();
-  const long calls = written();
-  let_pass(Milliseconds(1200));  // six intervals
-  assert_int_equal(size(), before);
-  // The mailboxes' eventfds write too, but not a page of the store's.
-  assert_in_range(written() - calls, 0, 5);
+  // The end of the session leaves something behind, and so does the turn of a minute: after them there is a time without
+  // a write, which a daemon that writes at every interval never has.
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    const long before = size();
+    const long calls = written();
+    let_pass(Milliseconds(1200));  // six intervals
+    // The mailboxes' eventfds write too, but not a page of the store's.
+    const long made = written() - calls;
+    print_message("%ld writes\n", made);
+    if (size() == before && made <= 5) return;
+  }
+  fail_msg("it wrote all the time");
 }
 
 void counters_survive_a_restart(void** state) {

@@ -16,7 +16,7 @@ std::string ask_database(const std::string& path, const std::string& query) {
     sqlite3_close(database);
     return answer;
   }
-  sqlite3_busy_timeout(database, 5000);
+  sqlite3_busy_timeout(database, 20'000);
   sqlite3_stmt* statement = nullptr;
   if (sqlite3_prepare_v2(database, query.c_str(), -1, &statement, nullptr) == SQLITE_OK &&
       sqlite3_step(statement) == SQLITE_ROW) {

@@ -1,9 +1,17 @@
 #include "event/loop.h"
 
-#include "support/cmocka.h"
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <stdexcept>
+#include <string>
 #include <thread>
+#include <vector>
+
+#include "support/cmocka.h"  // last: it has a macro named fail
 
 using namespace portolan;
 using namespace std::chrono_literals;
@@ -82,6 +90,65 @@ void a_repeating_timer_repeats_until_it_is_stopped(void**) {
   assert_false(timer->running());
 }
 
+// libevent is C: an exception that went through it would end the process, here with a signal.
+void a_callback_that_throws_takes_nothing_down(void**) {
+  Loop loop;
+  Mailbox mailbox(loop);
+  std::vector<std::string> done;
+  const auto fail_with = [&](const char* what) {
+    done.emplace_back(what);
+    throw std::runtime_error(what);
+  };
+  int fired = 0;
+  LoopTimer repeating(loop, [&] {
+    if (++fired == 2) loop.stop();
+    throw std::bad_alloc();
+  });
+  LoopTimer once(loop, [&] { fail_with("timer"); });
+  LoopSignal on_signal(loop, SIGUSR1, [&] {
+    done.emplace_back("signal");
+    throw 42;  // not even an exception by type
+  });
+  int ends[2];
+  assert_int_equal(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+  Watch watch(loop, ends[0], Watch::kRead, [&](short) {
+    char byte = 0;
+    if (::read(ends[0], &byte, 1) == 1) fail_with("descriptor");
+  });
+  mailbox.post([&] { fail_with("task"); });
+  mailbox.post([&] { done.emplace_back("the task behind it"); });
+  assert_int_equal(::write(ends[1], "x", 1), 1);
+  assert_int_equal(::raise(SIGUSR1), 0);
+  once.start(0ms);
+  repeating.start(30ms, true);
+  loop.run();
+  assert_int_equal(fired, 2);
+  const auto seen = [&](const char* what) { return std::ranges::count(done, what) == 1; };
+  assert_true(seen("task"));
+  assert_true(seen("the task behind it"));
+  assert_true(seen("timer"));
+  assert_true(seen("descriptor"));
+  assert_true(seen("signal"));
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+// Over 68 years do not fit the seconds of a 32-bit timeval: as a negative time it would fire at once.
+void the_longest_delay_does_not_fire(void**) {
+  Loop loop;
+  int fired = 0;
+  LoopTimer century(loop, [&] { ++fired; });
+  LoopTimer for_ever(loop, [&] { ++fired; });
+  LoopTimer now(loop, [&] { loop.stop(); });
+  century.start(std::chrono::hours(24 * 365 * 100));
+  for_ever.start(Duration::max());
+  now.start(20ms);
+  loop.run();
+  assert_int_equal(fired, 0);
+  assert_true(century.running());
+  assert_true(for_ever.running());
+}
+
 }  // namespace
 
 int main() {
@@ -90,6 +157,8 @@ int main() {
       cmocka_unit_test(a_task_may_post_another),
       cmocka_unit_test(a_timer_is_never_early_and_fires_once),
       cmocka_unit_test(a_repeating_timer_repeats_until_it_is_stopped),
+      cmocka_unit_test(a_callback_that_throws_takes_nothing_down),
+      cmocka_unit_test(the_longest_delay_does_not_fire),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -153,6 +153,7 @@ void a_damaged_page(void** state) {
   }
   assert_true(refused > 15);
   f.folder.write("portolan.db", good);
+  f.registry = std::make_shared<StatsRegistry>();  // as after a restart: what is counted there is in the file already
   assert_string_equal(f.open().c_str(), "");
   assert_string_equal(f.ask("SELECT sum(messages) FROM service_totals").c_str(), "200");
 }

@@ -41,13 +41,14 @@ struct StoreFixture {
     made.flush_every = std::chrono::hours(1);  // only when a test asks for it
     return made;
   }
-  // Empty, or what went wrong.
+  // Empty, or what went wrong. The thread's first turn writes what it finds, whenever the machine lets it run: it is
+  // over when this returns, so that what a test adds afterwards goes into no flush but those that it knows of.
   std::string open(const StoreOptions& with) {
     auto opened = Store::open(with);
     if (!opened) return opened.error();
     store = std::move(*opened);
     store->start(registry);
-    return {};
+    return flush();
   }
   std::string open() { return open(options()); }
 
@@ -55,13 +56,13 @@ struct StoreFixture {
     auto promise = std::make_shared<std::promise<std::string>>();
     auto future = promise->get_future();
     store->flush([promise](std::string error) { promise->set_value(std::move(error)); });
-    if (future.wait_for(std::chrono::seconds(20)) != std::future_status::ready) return "no answer";
+    if (future.wait_for(kPatience) != std::future_status::ready) return "no answer";
     return future.get();
   }
 
   // The first column of the first row as text, through a connection that may only read; "error: ..." if it fails.
   std::string ask(const std::string& query) const {
-    auto connection = Connection::open(path, SQLITE_OPEN_READONLY, 3000);
+    auto connection = Connection::open(path, SQLITE_OPEN_READONLY, 20'000);
     if (!connection) return "error: " + connection.error().message;
     auto statement = Statement::prepare(*connection, query);
     if (!statement) return "error: " + statement.error().message;

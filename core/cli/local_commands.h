@@ -8,7 +8,7 @@
 namespace portolan {
 
 int check_command(const std::string& file, bool json);
-// Interfaces, or the addresses given: parsed, classified.
+// Interfaces, or the addresses given: parsed, classified; those of names, looked up.
 int net_command(const std::vector<std::string>& addresses, bool json);
 // A plugin, "service" or "configuration"; `overview` is what an empty topic begins with. Commands are the caller's.
 int help_command(const std::string& topic, const std::string& overview, const std::vector<std::string_view>& commands);

@@ -3,7 +3,9 @@
 #include "cli/exit_code.h"
 #include "cli/local_commands.h"
 #include "cli/terminal.h"
+#include "event/loop.h"
 #include "net/address.h"
+#include "net/resolver.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -255,32 +257,90 @@ void print(const std::string& input, const Classified& found) {
   line("reverse", reverse_name(found.address));
 }
 
+// ---- Names ---------------------------------------------------------------------------------------------------
+
+// The program waits for it: there is nothing else to do.
+ResolveResult resolve(Loop& loop, Resolver& resolver, const std::string& name) {
+  std::optional<ResolveResult> result;
+  const ResolveHandle lookup = resolver.resolve(name, AddressFamily::any, [&](ResolveResult found) {
+    result = std::move(found);
+    loop.stop();
+  });
+  while (!result) loop.run();
+  return std::move(*result);
+}
+
+Json to_json(const std::string& name, const ResolvedAddress& found) {
+  return {{"input", name},
+          {"family", found.address.is_v4() ? "ipv4" : "ipv6"},
+          {"address", found.address.host()},
+          {"scope", to_string(found.address.scope())},
+          {"ttl", found.ttl.count()},
+          {"reverse", reverse_name(found.address)}};
+}
+
+void print(const std::string& name, const Resolution& resolution) {
+  fmt::print("{}\n", emphasized(Emphasis::bold, printable(name)));
+  for (const auto& [address, ttl] : resolution.addresses) {
+    fmt::print("  {}  {}  {}", address.is_v4() ? "IPv4" : "IPv6", address.host(), to_string(address.scope()));
+    if (ttl.count() > 0) fmt::print("  for {} s", ttl.count());
+    fmt::print("\n");
+  }
+}
+
+// ---- The command ---------------------------------------------------------------------------------------------
+
+int show_interfaces(bool json) {
+  const auto found = interfaces();
+  if (!found) {
+    fmt::print(stderr, "portolan net: {}\n", found.error());
+    return kExitFailed;
+  }
+  Json list = Json::array();
+  for (const Interface& interface : *found) json ? list.push_back(to_json(interface)) : print(interface);
+  if (json) fmt::print("{}\n", Json{{"interfaces", std::move(list)}}.dump(2));
+  return kExitOk;
+}
+
 }  // namespace
 
 int net_command(const std::vector<std::string>& addresses, bool json) {
-  if (addresses.empty()) {
-    const auto found = interfaces();
-    if (!found) {
-      fmt::print(stderr, "portolan net: {}\n", found.error());
-      return kExitFailed;
-    }
-    Json list = Json::array();
-    for (const Interface& interface : *found) json ? list.push_back(to_json(interface)) : print(interface);
-    if (json) fmt::print("{}\n", Json{{"interfaces", std::move(list)}}.dump(2));
-    return kExitOk;
-  }
+  if (addresses.empty()) return show_interfaces(json);
   int code = kExitOk;
   Json list = Json::array();
-  for (const std::string& text : addresses) {
-    const auto found = classify(text);
-    if (!found) code = kExitFailed;
+  const auto complain = [&](const std::string& input, const std::string& what, int how) {
+    // Of several, the graver: that something is wrong, not that something is not there.
+    if (code != kExitFailed) code = how;
     if (json) {
-      list.push_back(found ? to_json(text, *found) : Json{{"input", text}, {"error", found.error()}});
-    } else if (found) {
-      print(text, *found);
+      list.push_back({{"input", input}, {"error", what}});
     } else {
       std::fflush(stdout);
-      fmt::print(stderr, "portolan net: {}\n", printable(found.error()));
+      fmt::print(stderr, "portolan net: {}\n", printable(what));
+    }
+  };
+  Loop loop;
+  std::optional<Resolver> resolver;
+  for (const std::string& text : addresses) {
+    if (is_host_name(text)) {
+      if (!resolver) resolver.emplace(loop);
+      const auto found = resolve(loop, *resolver, text);
+      if (!found) {
+        const bool absent = found.error().error == NetError::name_not_found;
+        complain(text, fmt::format("{}: {}", text, found.error().message), absent ? kExitNotFound : kExitFailed);
+      } else if (json) {
+        for (const ResolvedAddress& each : found->addresses) list.push_back(to_json(text, each));
+      } else {
+        print(text, *found);
+      }
+      continue;
+    }
+    const auto found = classify(text);
+    if (!found) {
+      complain(text, found.error(), kExitFailed);
+    } else if (json) {
+      list.push_back(to_json(text, *found));
+    } else {
+      print(text, *found);
     }
   }
   if (json) {

@@ -15,7 +15,7 @@ namespace portolan {
 
 struct RunOptions {
   std::string config_file;
-  std::string state_dir;  // empty: as the configuration says
+  std::string state_dir;  // over the configuration's; empty: as it says
   bool daemonize = false;
   std::string pid_file;
   log::Format log_format = log::Format::automatic;

@@ -1,7 +1,9 @@
 #include "cli/admin_client.h"
 
+#include "base/file_status.h"
 #include "base/unique_fd.h"
 #include "cli/exit_code.h"
+#include "cli/user_folders.h"
 #include "config/configuration.h"
 #include "plugin/registry.h"
 
@@ -9,7 +11,6 @@
 #include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -28,10 +29,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMostAnswer = 64U << 20U;
 
-bool exists(const std::string& path) {
-  struct stat facts{};
-  return ::stat(path.c_str(), &facts) == 0;
-}
+bool exists(const std::string& path) { return file_status(path).has_value(); }
 
 // Whether the descriptor is ready for `events` before the deadline.
 bool ready(int descriptor, short events, Clock::time_point deadline) {
@@ -97,24 +95,34 @@ std::expected<AdminAnswer, CommandFailure> parse_answer(const std::string& text,
   return answer;
 }
 
+std::expected<std::string, CommandFailure> socket_named_in(const std::string& config_file) {
+  Registry registry;
+  const auto configuration = load_configuration(config_file, registry);
+  if (!configuration) {
+    return failed(kExitFailed, fmt::format("the configuration does not say where the daemon is:\n{}",
+                                           format_problems(config_file, configuration.error())));
+  }
+  return configuration->admin_socket;
+}
+
 }  // namespace
 
 std::expected<std::string, CommandFailure> find_admin_socket(const DaemonTarget& target) {
   if (!target.socket.empty()) return target.socket;
-  if (!target.config_file.empty()) {
-    Registry registry;
-    const auto configuration = load_configuration(target.config_file, registry);
-    if (!configuration) {
-      return failed(kExitFailed, fmt::format("the configuration does not say where the daemon is:\n{}",
-                                             format_problems(target.config_file, configuration.error())));
-    }
-    return configuration->admin_socket;
+  const auto own = find_user_folders();
+  if (target.user) {
+    if (!own) return failed(kExitFailed, "--user: " + own.error());
+    use_user_folders(*own);
+  }
+  if (!target.config_file.empty()) return socket_named_in(target.config_file);
+  if (target.user) {
+    // The configuration is asked second: it may be half edited while the daemon runs well.
+    if (exists(own->admin_socket()) || !exists(own->config_file)) return own->admin_socket();
+    return socket_named_in(own->config_file);
   }
   if (const char* path = std::getenv("PORTOLAN_SOCKET"); path && *path) return path;
   std::vector<std::string> places{"./portolan.sock"};
-  if (const char* folder = std::getenv("XDG_RUNTIME_DIR"); folder && *folder) {
-    places.push_back(fmt::format("{}/portolan/portolan.sock", folder));
-  }
+  if (own) places.push_back(own->admin_socket());
   places.emplace_back("/run/portolan/portolan.sock");
   for (const std::string& place : places) {
     if (exists(place)) return place;

@@ -11,10 +11,11 @@
 
 namespace portolan {
 
-// Which daemon is meant. Both empty: the usual places.
+// Which daemon is meant. Nothing of it set: the usual places.
 struct DaemonTarget {
   std::string socket;       // --socket
   std::string config_file;  // -c: the configuration whose admin socket it is
+  bool user = false;        // --user: our own, as `run --user` starts it
 };
 
 struct CommandFailure {
@@ -22,8 +23,8 @@ struct CommandFailure {
   std::string message;
 };
 
-// The path of the admin socket: --socket, -c, $PORTOLAN_SOCKET, else the first that exists of ./portolan.sock,
-// $XDG_RUNTIME_DIR/portolan/portolan.sock and /run/portolan/portolan.sock.
+// The path of the admin socket: --socket, -c, --user, $PORTOLAN_SOCKET, else the first that exists of ./portolan.sock,
+// the user's own (user_folders.h) and /run/portolan/portolan.sock.
 std::expected<std::string, CommandFailure> find_admin_socket(const DaemonTarget& target);
 
 struct AdminAnswer {

@@ -1,6 +1,7 @@
 #include "cli/command_line.h"
 
-#include "app/version.h"
+#include "app/build.h"
+#include "base/log.h"
 #include "cli/completion.h"
 #include "cli/daemon_commands.h"
 #include "cli/definition.h"
@@ -8,6 +9,7 @@
 #include "cli/local_commands.h"
 #include "cli/stats_command.h"
 #include "cli/terminal.h"
+#include "cli/user_folders.h"
 #include "config/nearest.h"
 #include "plugin/registry.h"
 
@@ -20,6 +22,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <optional>
 
 namespace portolan {
 
@@ -29,18 +32,58 @@ constexpr const char* kSystemConfig = "/etc/portolan/portolan.lua";
 // As in StoreOptions: where a database is when no daemon says.
 constexpr const char* kUsualStore = "portolan.db";
 
+int run_refused(std::string_view why) {
+  fmt::print(stderr, "portolan run: {}\n", why);
+  return kExitFailed;
+}
+
+// Before the configuration is read: it takes the folders from the environment.
+std::string prepare_user_folders(const UserFolders& folders, const RunOptions& options) {
+  if (options.state_dir.empty()) {
+    if (std::string error = make_private_folder(folders.state_dir); !error.empty()) return error;
+  }
+  if (std::string error = make_private_folder(folders.runtime_dir); !error.empty()) return error;
+  use_user_folders(folders);
+  if (folders.runtime_is_state) {
+    log::set_format(options.log_format);
+    log::info("$XDG_RUNTIME_DIR is not set to an absolute path: the admin socket is in {}", folders.runtime_dir);
+  }
+  return {};
+}
+
 int run(Arguments& arguments) {
+  std::string usual = kSystemConfig;
+  std::optional<UserFolders> own;
+  if (arguments.run_user) {
+    auto found = find_user_folders();
+    if (!found) return run_refused("--user: " + found.error());
+    own = std::move(*found);
+    usual = own->config_file;
+  }
   std::string& file = arguments.run.config_file;
   if (file.empty()) {
     const char* path = std::getenv("PORTOLAN_CONFIG");
-    file = path && *path ? path : kSystemConfig;
-    if (file == kSystemConfig && ::access(kSystemConfig, F_OK) != 0) {
-      fmt::print(stderr, "portolan run: no configuration: there is no {}; name one with -c FILE or $PORTOLAN_CONFIG\n",
-                 kSystemConfig);
-      return kExitFailed;
+    file = path && *path ? path : usual;
+    if (file == usual && ::access(usual.c_str(), F_OK) != 0) {
+      const std::string missing =
+          fmt::format("no configuration: there is no {}; name one with -c FILE or $PORTOLAN_CONFIG", usual);
+      if (!own) return run_refused(missing);
+      const std::string example = installed_example();
+      return run_refused(fmt::format("{}, or begin with one that is shipped:\n  install -D -m 600 {} {}", missing,
+                                     example.empty() ? "config/default.lua" : example, usual));
     }
   }
+  if (own) {
+    if (const std::string error = prepare_user_folders(*own, arguments.run); !error.empty()) return run_refused(error);
+  }
   return run_daemon(arguments.run);
+}
+
+// The database to read when no daemon answers: where a daemon would have begun it.
+std::string usual_store(const DaemonTarget& target) {
+  if (!target.user) return kUsualStore;
+  const auto own = find_user_folders();
+  return own ? own->state_dir + "/" + kUsualStore : kUsualStore;
 }
 
 int stats(const Arguments& arguments) {
@@ -55,16 +98,17 @@ int stats(const Arguments& arguments) {
     if (path) {
       options.path = std::move(*path);
     } else {
-      // A daemon that was named has to answer; otherwise the database here is as good a guess as any.
+      // A daemon that was named has to answer; otherwise the usual database is as good a guess as any.
       const bool named = !arguments.target.socket.empty() || !arguments.target.config_file.empty();
-      if (path.error().exit_code != kExitNoDaemon || named || ::access(kUsualStore, R_OK) != 0) {
+      const std::string usual = usual_store(arguments.target);
+      if (path.error().exit_code != kExitNoDaemon || named || ::access(usual.c_str(), R_OK) != 0) {
         fmt::print(stderr, "portolan stats: {}\n", path.error().message);
         if (path.error().exit_code == kExitNoDaemon) {
           fmt::print(stderr, "portolan stats: or name the database itself with --store FILE\n");
         }
         return path.error().exit_code;
       }
-      options.path = kUsualStore;
+      options.path = usual;
       fmt::print(stderr, "portolan stats: no daemon answers; reading {} as it is\n", options.path);
     }
   }
@@ -118,7 +162,8 @@ int dispatch(CLI::App& app, Arguments& arguments) {
   if (name == "help") return help(app, arguments);
   if (name == "version") return version_command(arguments.json);
   if (name == "completion") return completion(app, arguments);
-  fmt::print("{}", man_page(app, kPortolanVersion));
+  fmt::print("{}", arguments.page == "configuration" ? configuration_man_page(kPortolanVersion)
+                                                     : man_page(app, kPortolanVersion));
   return kExitOk;
 }
 

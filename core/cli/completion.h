@@ -18,5 +18,7 @@ std::string fish_completion(const CLI::App& app, const std::vector<std::string>&
 
 // roff, section 1.
 std::string man_page(const CLI::App& app, std::string_view version);
+// roff, section 5: portolan.lua(5), from the schemas of core and of the plugins that are built in.
+std::string configuration_man_page(std::string_view version);
 
 }  // namespace portolan

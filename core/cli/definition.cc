@@ -18,11 +18,14 @@ std::string examples_footer(std::initializer_list<std::string_view> lines) {
 }
 
 void add_target(CLI::App& command, Arguments& arguments) {
-  command
-      .add_option("--socket", arguments.target.socket,
-                  "The daemon's admin socket (default: $PORTOLAN_SOCKET, else the "
-                  "first of ./portolan.sock, $XDG_RUNTIME_DIR/portolan/portolan.sock, /run/portolan/portolan.sock)")
-      ->type_name("SOCKET");
+  CLI::Option* socket =
+      command
+          .add_option("--socket", arguments.target.socket,
+                      "The daemon's admin socket (default: $PORTOLAN_SOCKET, else the "
+                      "first of ./portolan.sock, $XDG_RUNTIME_DIR/portolan/portolan.sock, /run/portolan/portolan.sock)")
+          ->type_name("SOCKET");
+  command.add_flag("--user", arguments.target.user, "Your own daemon, that `portolan run --user` started")
+      ->excludes(socket);
   command.add_option("-c,--config", arguments.target.config_file, "The configuration of the daemon that is meant")
       ->type_name("FILE");
 }
@@ -52,11 +55,16 @@ void define_run(CLI::App& app, Arguments& arguments) {
   run->add_option("-c,--config", arguments.run.config_file,
                   "The configuration (default: $PORTOLAN_CONFIG, else /etc/portolan/portolan.lua)")
       ->type_name("FILE");
+  run->add_flag("--user", arguments.run_user,
+                "Your own daemon, in your own folders: the configuration is $XDG_CONFIG_HOME/portolan/portolan.lua "
+                "(~/.config), the state $XDG_STATE_HOME/portolan (~/.local/state), the admin socket in "
+                "$XDG_RUNTIME_DIR/portolan");
   run->add_flag("--daemon", arguments.run.daemonize, "Go to the background; return when it serves, or has failed");
   run->add_option("--pid-file", arguments.run.pid_file, "Write the process id there, and run only once by it")
       ->type_name("FILE");
   run->add_option("--state-dir", arguments.run.state_dir,
-                  "Where the database, the admin socket and relative paths are (default: $STATE_DIRECTORY, else here)")
+                  "Where the database, the admin socket and relative paths are (default: as configured, else "
+                  "$STATE_DIRECTORY, else here)")
       ->type_name("DIR");
   add_choice<log::Format>(*run, "--log", arguments.run.log_format,
                           {{"auto", log::Format::automatic}, {"text", log::Format::text}, {"json", log::Format::json}},
@@ -68,7 +76,7 @@ void define_run(CLI::App& app, Arguments& arguments) {
                                        {"debug", LogLevel::debug}},
                                       "The least that is logged (default: as configured)");
   run->footer(examples_footer({"portolan run -c config/default.lua", "portolan run -c my.lua --state-dir /tmp/portolan",
-                               "portolan run --daemon --pid-file /run/portolan.pid"}));
+                               "portolan run --user", "portolan run --daemon --pid-file /run/portolan.pid"}));
 }
 
 void define_daemon_commands(CLI::App& app, Arguments& arguments) {
@@ -87,7 +95,8 @@ void define_daemon_commands(CLI::App& app, Arguments& arguments) {
   CLI::App* status = app.add_subcommand("status", "Show the daemon, its services and their listeners");
   add_target(*status, arguments);
   add_json(*status, arguments);
-  status->footer(examples_footer({"portolan status", "portolan status --json | jq .generation"}));
+  status->footer(
+      examples_footer({"portolan status", "portolan status --user", "portolan status --json | jq .generation"}));
 
   CLI::App* sessions = app.add_subcommand("sessions", "Show the sessions that are open");
   sessions->add_option("service", arguments.service, "Only those of this service")->type_name("SERVICE");
@@ -147,12 +156,13 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   define_daemon_commands(app, arguments);
   define_stats(app, arguments);
 
-  CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, or what kind of address something is");
-  net->add_option("address", arguments.addresses, "192.0.2.1, 10.0.0.0/8, [::1]:80, fe80::1%eth0, tcp://127.0.0.1:80")
+  CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, what kind of address one is, or a name's");
+  net->add_option("address", arguments.addresses,
+                  "192.0.2.1, 10.0.0.0/8, [::1]:80, fe80::1%eth0, tcp://127.0.0.1:80, or a name to resolve: nas.lan")
       ->type_name("ADDRESS");
   add_json(*net, arguments);
-  net->footer(
-      examples_footer({"portolan net", "portolan net 192.168.1.20/24 fe80::1 udp://[::1]:53", "portolan net --json"}));
+  net->footer(examples_footer({"portolan net", "portolan net 192.168.1.20/24 fe80::1 udp://[::1]:53",
+                               "portolan net nas.lan --json", "portolan net --json"}));
 
   CLI::App* help = app.add_subcommand("help", "Explain a command, a plugin, or what a configuration may hold");
   help->add_option("topic", arguments.topic, "A command, a plugin, `service` or `configuration`")->type_name("TOPIC");
@@ -170,8 +180,12 @@ void define_commands(CLI::App& app, Arguments& arguments) {
       examples_footer({"source <(portolan completion bash)", "portolan completion zsh > ~/.zfunc/_portolan",
                        "portolan completion fish > ~/.config/fish/completions/portolan.fish"}));
 
-  CLI::App* man = app.add_subcommand("man", "Print the manual page");
-  man->footer(examples_footer({"portolan man | man -l -", "portolan man > /usr/local/share/man/man1/portolan.1"}));
+  CLI::App* man = app.add_subcommand("man", "Print a manual page");
+  man->add_option("page", arguments.page, "portolan(1), or that of the configuration, portolan.lua(5)")
+      ->check(CLI::IsMember({"portolan", "configuration"}))
+      ->capture_default_str();
+  man->footer(examples_footer({"portolan man | man -l -", "portolan man configuration | man -l -",
+                               "portolan man > /usr/local/share/man/man1/portolan.1"}));
 
   for (CLI::App* command : app.get_subcommands(nullptr)) {
     command->get_formatter()->column_width(32);

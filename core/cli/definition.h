@@ -18,6 +18,7 @@ namespace portolan {
 
 struct Arguments {
   RunOptions run;
+  bool run_user = false;  // run --user
   std::string check_file;
   DaemonTarget target;
   bool json = false;
@@ -30,6 +31,7 @@ struct Arguments {
   std::vector<std::string> addresses;
   std::string topic;
   std::string shell;
+  std::string page = "portolan";  // of man
 };
 
 // `arguments` outlives the app.

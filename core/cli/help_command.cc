@@ -1,4 +1,4 @@
-#include "app/version.h"
+#include "app/build.h"
 #include "cli/exit_code.h"
 #include "cli/local_commands.h"
 #include "cli/terminal.h"
@@ -7,13 +7,18 @@
 #include "config/nearest.h"
 #include "plugin/registry.h"
 
+#include <ares.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <lua.hpp>
 #include <nlohmann/json.hpp>
 #include <openssl/crypto.h>
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <string>
+#include <vector>
 
 namespace portolan {
 
@@ -56,15 +61,31 @@ int help_command(const std::string& topic, const std::string& overview, const st
 }
 
 int version_command(bool json) {
+  const Registry registry;
+  std::vector<std::string> plugins;
+  for (const Descriptor* plugin : registry.all()) plugins.emplace_back(plugin->name);
   if (json) {
-    const nlohmann::ordered_json answer{
-        {"version", kPortolanVersion}, {"contract", kContractVersion},   {"schema", kSchemaVersion},
-        {"lua", LUA_RELEASE},          {"sqlite", sqlite3_libversion()}, {"openssl", OpenSSL_version(OPENSSL_VERSION)}};
+    const nlohmann::ordered_json answer{{"version", kPortolanVersion},
+                                        {"shape", kPortolanShape},
+                                        {"machine", kPortolanMachine},
+                                        {"plugins", plugins},
+                                        {"contract", kContractVersion},
+                                        {"schema", kSchemaVersion},
+                                        {"lua", LUA_RELEASE},
+                                        {"sqlite", sqlite3_libversion()},
+                                        {"openssl", OpenSSL_version(OPENSSL_VERSION)},
+                                        {"c_ares", ares_version(nullptr)}};
     fmt::print("{}\n", answer.dump(2));
     return kExitOk;
   }
-  fmt::print("portolan {} (plugin contract {}, database schema {})\n{}, SQLite {}, {}\n", kPortolanVersion,
-             kContractVersion, kSchemaVersion, LUA_RELEASE, sqlite3_libversion(), OpenSSL_version(OPENSSL_VERSION));
+  fmt::print("portolan {} for {} (plugin contract {}, database schema {})\n", kPortolanVersion, kPortolanMachine,
+             kContractVersion, kSchemaVersion);
+  fmt::print("{}; built in: {}\n",
+             kLoadsPlugins ? fmt::format("{}, loads plugins", kPortolanShape)
+                           : fmt::format("{}, loads no plugins", kPortolanShape),
+             fmt::join(plugins, ", "));
+  fmt::print("{}, SQLite {}, {}, c-ares {}\n", LUA_RELEASE, sqlite3_libversion(), OpenSSL_version(OPENSSL_VERSION),
+             ares_version(nullptr));
   return kExitOk;
 }
 

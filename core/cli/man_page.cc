@@ -1,5 +1,8 @@
 #include "cli/completion.h"
 #include "cli/definition.h"
+#include "config/configuration.h"
+#include "config/schema.h"
+#include "plugin/registry.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -64,6 +67,36 @@ std::string option_entry(const CLI::Option& option) {
   return fmt::format(".TP\n{}\n{}\n", head, roff(text));
 }
 
+// An entry for each key, depth first; `prefix` is what stands before the keys of a nested table.
+std::string option_entries(std::span<const Option> options, const std::string& prefix) {
+  std::string page;
+  for (const Option& option : options) {
+    const std::string key = prefix + std::string(option.key);
+    std::vector<std::string> facts{type_text(option)};
+    if (option.type == OptionType::choice) {
+      facts.push_back(fmt::format("{}", fmt::join(split_list(option.choices, '|'), ", ")));
+    } else if (std::string range = range_text(option); !range.empty()) {
+      facts.push_back(std::move(range));
+    }
+    if (option.required) facts.emplace_back("required");
+    if (!option.fallback.empty()) facts.push_back(fmt::format("default: {}", option.fallback));
+    page += fmt::format(".TP\n\\fB{}\\fR ({})\n{}\n", roff(key), roff(fmt::format("{}", fmt::join(facts, "; "))),
+                        roff(sentence(std::string(option.help))));
+    page += option_entries(option.fields, key + (option.list ? "[]." : "."));
+  }
+  return page;
+}
+
+std::string plugin_entries(const Descriptor& plugin) {
+  std::string page = fmt::format(".SH PLUGIN {}\n{}\n", roff(plugin.name), roff(sentence(std::string(plugin.summary))));
+  page += option_entries(plugin.options, {});
+  for (const HookDeclaration& hook : plugin.hooks) {
+    page += fmt::format(".TP\n\\fB{}\\fR {}\n{}\n", roff(hook.name), roff(hook.signature),
+                        roff(sentence(std::string(hook.help))));
+  }
+  return page;
+}
+
 }  // namespace
 
 std::string man_page(const CLI::App& app, std::string_view version) {
@@ -125,6 +158,10 @@ Nothing by that name was found.
 \fBPORTOLAN_CONFIG\fR
 The configuration of \fBrun\fR when there is no \fB\-c\fR.
 .TP
+\fBXDG_CONFIG_HOME\fR, \fBXDG_STATE_HOME\fR, \fBXDG_RUNTIME_DIR\fR
+Where the files of \fBrun \-\-user\fR are; relative paths are ignored. Without the last one, the admin socket is in the
+state folder.
+.TP
 \fBPORTOLAN_SOCKET\fR
 The daemon's admin socket when there is no \fB\-\-socket\fR.
 .TP
@@ -141,6 +178,9 @@ No colours, also on a terminal.
 \fI/etc/portolan/portolan.lua\fR
 The configuration of \fBrun\fR when nothing else names one.
 .TP
+\fI~/.config/portolan/portolan.lua\fR, \fI~/.local/state/portolan\fR
+The configuration and the state directory of \fBrun \-\-user\fR.
+.TP
 \fIportolan.db\fR
 The database, in the state directory. Read it with \fBsqlite3\fR(1); its views are its interface.
 .TP
@@ -148,7 +188,47 @@ The database, in the state directory. Read it with \fBsqlite3\fR(1); its views a
 The admin socket, for its owner and group.
 .SH SEE ALSO
 \fBportolan help service\fR and \fBportolan help configuration\fR for what the file may hold,
-\fBportolan help\fR \fIPLUGIN\fR for the options of a plugin, \fBsqlite3\fR(1), \fBsystemd.socket\fR(5)
+\fBportolan help\fR \fIPLUGIN\fR for the options of a plugin, \fBportolan.lua\fR(5), \fBsqlite3\fR(1), \fBsystemd.socket\fR(5)
+)";
+  return page;
+}
+
+std::string configuration_man_page(std::string_view version) {
+  std::string page = fmt::format(R"(.\" Made by `portolan man configuration` from the schemas.
+.TH PORTOLAN.LUA 5 "" "portolan {0}" "File Formats"
+.SH NAME
+portolan.lua \- the configuration of portolan(1)
+.SH SYNOPSIS
+.nf
+return {{
+  services = {{
+    {{ plugin = "echo", listen = "tcp://127.0.0.1:7007" }},
+  }},
+}}
+.fi
+.SH DESCRIPTION
+The file is a Lua chunk that returns one table. It runs in a sandbox: string, table, math and utf8, no files, no network,
+with a bound on memory and on instructions. \fBportolan check\fR \fIFILE\fR says everything that is wrong with it.
+.PP
+Durations are "250ms", "30s", "1h30m", "90d"; sizes "64KiB", "1MB" or a number of bytes; rates "100/s", "1MiB/s" or a
+number per second. An address is tcp://127.0.0.1:7007, udp://[::1]:53, tls://0.0.0.0:443, unix:///run/x.sock,
+unix://x.sock (in the state directory) or unix://@name (abstract).
+.SH THE FILE
+)",
+                                 roff(version));
+  page += option_entries(core_options(), {});
+  page += ".SH A SERVICE\nBeside the options and functions of its plugin:\n" + option_entries(service_options(), {});
+  const Registry registry;
+  for (const Descriptor* plugin : registry.all()) page += plugin_entries(*plugin);
+  page += R"(.SH FILES
+.TP
+\fI/etc/portolan/portolan.lua\fR
+What \fBportolan run\fR reads when nothing else is named.
+.TP
+\fI~/.config/portolan/portolan.lua\fR
+What \fBportolan run \-\-user\fR reads.
+.SH SEE ALSO
+\fBportolan\fR(1)
 )";
   return page;
 }

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <ctime>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -24,14 +23,6 @@ constexpr int kNothingFound = 4;
 constexpr std::array<std::pair<const char*, double>, 3> kQuantiles = {{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}}};
 
 std::uint64_t core_of(const ReportRow& row, CoreCounter counter) { return row.core[static_cast<std::size_t>(counter)]; }
-
-std::string time_text(std::int64_t unix_time) {
-  const auto time = static_cast<std::time_t>(unix_time);
-  std::tm parts{};
-  char text[64];
-  if (!::gmtime_r(&time, &parts) || std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) return "?";
-  return text;
-}
 
 const char* name_of(Grouping by) {
   switch (by) {
@@ -64,16 +55,16 @@ void print_json(const StatsCommandOptions& options, std::int64_t since, std::int
   nlohmann::ordered_json out;
   out["store"] = options.path;
   if (options.since.count() > 0) {
-    out["since"] = time_text(since);
+    out["since"] = iso_time(since);
   } else {
     out["since"] = nullptr;
   }
-  out["until"] = time_text(now);
+  out["until"] = iso_time(now);
   out["by"] = name_of(options.by);
   out["rows"] = nlohmann::ordered_json::array();
   for (const ReportRow& row : rows) {
     nlohmann::ordered_json entry;
-    entry["time"] = time_text(row.start);
+    entry["time"] = iso_time(row.start);
     entry["unix_time"] = row.start;
     entry["service"] = row.service;
     entry["plugin"] = row.plugin;
@@ -195,7 +186,7 @@ void print_tables(const StatsCommandOptions& options, const std::vector<ReportRo
   Table table(std::move(heads), timed ? 3 : 2);
   for (const ReportRow& row : rows) {
     std::vector<std::string> cells;
-    if (timed) cells.push_back(time_text(row.start));
+    if (timed) cells.push_back(iso_time(row.start));
     cells.push_back(harmless(row.service));
     cells.push_back(harmless(row.plugin));
     cells.push_back(count(core_of(row, CoreCounter::sessions)));

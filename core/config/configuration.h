@@ -82,7 +82,7 @@ struct Configuration {
   std::vector<ServiceConfiguration> services;
 };
 
-// `state_dir_override` replaces the default of state_dir ($STATE_DIRECTORY, else the working directory) when not empty.
+// `state_dir_override` stands over the file's state_dir when not empty: it was said on the command line.
 std::expected<Configuration, std::vector<Problem>> load_configuration(const std::string& file, Registry& registry,
                                                                       const std::string& state_dir_override = {});
 // The same for text that is in memory already; `file` names it in messages.

@@ -336,11 +336,11 @@ std::string resolve_path(const std::string& folder, std::string_view path) {
 std::string read_state_dir(const Value& root, const std::string& state_dir_override) {
   std::error_code ignored;
   const std::string here = std::filesystem::current_path(ignored).string();
+  if (!state_dir_override.empty()) return resolve_path(here, state_dir_override);
   const Value* written = root.find("state_dir");
   if (written != nullptr && written->kind == Value::Kind::text && !written->text.empty()) {
     return resolve_path(here, written->text);
   }
-  if (!state_dir_override.empty()) return resolve_path(here, state_dir_override);
   if (const std::string given = environment("STATE_DIRECTORY"); !given.empty()) return resolve_path(here, given);
   return here;
 }

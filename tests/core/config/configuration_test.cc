@@ -140,7 +140,7 @@ void everything_that_is_written_arrives(void**) {
         { plugin = "binary", listen = "tcp://[::1]:7008" },
       },
     })",
-                                          registry, "/elsewhere");
+                                          registry);
   if (!result) expect_exactly(format_problems("x.lua", result.error()), "");
   assert_true(result->workers >= 1);
   assert_false(result->stats);
@@ -328,15 +328,17 @@ void state_directory_has_an_order(void**) {
   setenv("RUNTIME_DIRECTORY", "/run/portolan", 1);
   const auto by_environment = parse_configuration("x.lua", "return { services = {} }", registry);
   const auto by_argument = parse_configuration("x.lua", "return { services = {} }", registry, "/argument");
-  const auto by_file =
-      parse_configuration("x.lua", "return { services = {}, state_dir = \"/file\" }", registry, "/argument");
+  const char* const with_state_dir = "return { services = {}, state_dir = \"/file\" }";
+  const auto over_file = parse_configuration("x.lua", with_state_dir, registry, "/argument");
+  const auto by_file = parse_configuration("x.lua", with_state_dir, registry);
   unsetenv("STATE_DIRECTORY");
   unsetenv("RUNTIME_DIRECTORY");
   const auto by_folder = parse_configuration("x.lua", "return { services = {}, store = false }", registry);
-  assert_true(by_environment && by_argument && by_file && by_folder);
+  assert_true(by_environment && by_argument && over_file && by_file && by_folder);
   assert_string_equal(by_environment->state_dir.c_str(), "/from/systemd");
   assert_string_equal(by_environment->admin_socket.c_str(), "/run/portolan/portolan.sock");
   assert_string_equal(by_argument->state_dir.c_str(), "/argument");
+  assert_string_equal(over_file->state_dir.c_str(), "/argument");
   assert_string_equal(by_file->state_dir.c_str(), "/file");
   assert_true(by_folder->state_dir.starts_with('/'));
   assert_false(by_folder->store.enabled);

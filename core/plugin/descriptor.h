@@ -1,6 +1,6 @@
 // The contract of a plugin: what it declares. What it does at run time is in service.h beside this file.
 //
-// A plugin is one constexpr Descriptor. Built-in plugins are named in plugins/plugins.def; a plugin of somebody
+// A plugin is one constexpr Descriptor. Built-in plugins are named in plugins/list.cmake; a plugin of somebody
 // else's is a shared object that exports its descriptor with PORTOLAN_EXPORT_PLUGIN and is found through the
 // configuration's `plugin_path`. Both go through the same checks.
 //

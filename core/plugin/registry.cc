@@ -1,5 +1,7 @@
 #include "plugin/registry.h"
 
+#include "app/build.h"
+#include "base/file_status.h"
 #include "config/configuration.h"
 #include "config/nearest.h"
 #include "config/schema.h"
@@ -15,16 +17,18 @@
 namespace portolan {
 
 #define PORTOLAN_PLUGIN(name) extern const Descriptor plugin_##name;
-#include "plugins/plugins.def"
+#include "plugins/built_in.def"
 #undef PORTOLAN_PLUGIN
 
 namespace {
 
-constexpr const Descriptor* kBuiltIn[] = {
+std::vector<const Descriptor*> built_in() {
+  return {
 #define PORTOLAN_PLUGIN(name) &plugin_##name,
-#include "plugins/plugins.def"
+#include "plugins/built_in.def"
 #undef PORTOLAN_PLUGIN
-};
+  };
+}
 
 constexpr const char* kEntryPoint = "portolan_plugin";
 constexpr std::size_t kLongestName = 32;
@@ -60,6 +64,10 @@ std::string check_counters(const Descriptor& descriptor) {
 
 // Opens one shared object. Answers its descriptor, or why there is none.
 std::expected<const Descriptor*, std::string> open_plugin(const std::string& path, void*& library) {
+  if constexpr (!kLoadsPlugins) {
+    // What glibc offers here wants the very same glibc on the machine, and gives a plugin no way back to us.
+    return std::unexpected("this is a static build, which has its built-in plugins only: use one of another shape");
+  }
   library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* why = dlerror();
@@ -79,7 +87,7 @@ std::expected<const Descriptor*, std::string> open_plugin(const std::string& pat
 
 }  // namespace
 
-Registry::Registry() : plugins_(std::begin(kBuiltIn), std::end(kBuiltIn)) {}
+Registry::Registry() : plugins_(built_in()) {}
 
 const Descriptor* Registry::find(std::string_view name) const noexcept {
   for (const Descriptor* plugin : plugins_) {
@@ -120,9 +128,10 @@ std::vector<std::string> Registry::load(const std::string& path) {
   std::vector<std::string> refused;
   std::vector<std::string> files;
   std::error_code error;
-  if (!fs::exists(path, error)) {
+  const auto found = file_status(path);
+  if (!found) {
     refused.push_back(fmt::format("plugin_path {}: there is no such file or folder", path));
-  } else if (!fs::is_directory(path, error)) {
+  } else if (!found->is_directory()) {
     files.push_back(path);
   } else {
     fs::directory_iterator entry(path, error);

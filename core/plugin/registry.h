@@ -1,4 +1,4 @@
-// The plugins that this process knows: the built-in ones (plugins/plugins.def, in that order), and those loaded from
+// The plugins that this process knows: the built-in ones (plugins/list.cmake, in that order), and those loaded from
 // `plugin_path`. Main thread only. A loaded plugin stays loaded until the process ends: unloading code that a
 // draining generation may still run saves nothing.
 #pragma once

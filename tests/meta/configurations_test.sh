@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Every configuration that is shipped or shown loads: config/*.lua, and the code blocks of the Markdown pages that are
 # whole configurations (```lua with a `return {` at the start of a line).
-# Usage: configurations_test.sh ROOT PORTOLAN
+# Usage: configurations_test.sh ROOT PORTOLAN, or what runs a PORTOLAN of another architecture before it
 set -euo pipefail
 root=$1
-portolan=$2
+portolan=("${@:2}")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -14,7 +14,7 @@ checked=0
 check() {
   checked=$((checked + 1))
   local code=0
-  "$portolan" check "$1" >answer 2>&1 || code=$?
+  "${portolan[@]}" check "$1" >answer 2>&1 || code=$?
   if ((code)); then
     printf '%s: portolan check ended with %s:\n' "$2" "$code"
     sed 's/^/    /' answer
@@ -39,7 +39,7 @@ done < <(find "$root" \( -path "$root/build" -o -path "$root/.git" \) -prune -o 
 
 # A test that cannot fail proves nothing: what is wrong is refused.
 printf 'return { services = { { plugin = "echo", idle_timout = "5s" } } }\n' >wrong.lua
-if "$portolan" check wrong.lua >answer 2>&1; then
+if "${portolan[@]}" check wrong.lua >answer 2>&1; then
   echo "portolan check took an unknown key"
   wrong=1
 fi

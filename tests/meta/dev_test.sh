@@ -26,18 +26,24 @@ expect 2 'there is no preset "relase"' build relase
 expect 2 'there are no tests of "release"' test release
 expect 2 "which bench?" bench
 expect 2 "whole number" fuzz line_codec forever
+expect 2 "cross takes a target" cross
+expect 2 'there is no target "arm65"' cross arm65
+expect 2 'there is no shape "statik"' cross arm64 statik
+expect 2 "amd64 is built static only" cross amd64 dynamic
+expect 2 "which image?" image raspberry
 expect 2 "fmt takes --check" fmt --chekc
 
-for script in "$root/dev" "$root/.ci/run" "$root"/tests/*.sh "$root"/tests/meta/*.sh; do
+for script in "$root/dev" "$root/.ci/run" "$root"/tests/*.sh "$root"/tests/meta/*.sh "$root"/cross/*.sh \
+  "$root"/firmware/*/*.sh; do
   bash -n "$script" || wrong=1
 done
-for script in dev .ci/run; do
+for script in dev .ci/run cross/{build,sizes,sysroot}.sh firmware/debian/test.sh firmware/image/{build.sh,test.py}; do
   [[ -x $root/$script ]] || { echo "$script is not executable"; wrong=1; }
 done
 
 # Package names only, one a line, none twice in a section.
 awk '/^[[:space:]]*(#|$)/ { next }
-     /^\[[a-z]+\]$/ { section = $0; next }
+     /^\[[a-z0-9-]+\]$/ { section = $0; next }
      !section || !/^[a-z0-9][a-z0-9.+-]+$/ || seen[section, $0]++ { print "packages.txt:" FNR ": " $0; bad = 1 }
      END { exit bad }' "$root/packages.txt" || wrong=1
 

@@ -35,15 +35,15 @@ for file in "${all[@]}"; do
   esac
 done
 
-mapfile -t plugins < <(sed -n 's/^PORTOLAN_PLUGIN(\([a-z0-9_]*\)).*/\1/p' plugins/plugins.def)
-((${#plugins[@]})) || complain "plugins/plugins.def names no plugin"
+read -ra plugins < <(sed -n 's/^set(portolan_plugins_all \(.*\))$/\1/p' plugins/list.cmake)
+((${#plugins[@]})) || complain "plugins/list.cmake names no plugin"
 for plugin in "${plugins[@]}"; do
-  [[ -d plugins/$plugin ]] || complain "plugins/plugins.def: there is no folder plugins/$plugin"
+  [[ -d plugins/$plugin ]] || complain "plugins/list.cmake: there is no folder plugins/$plugin"
 done
 for folder in plugins/*/; do
   name=$(basename "$folder")
   [[ -f $folder/README.md ]] || complain "$folder: has no README.md"
-  [[ " ${plugins[*]} " == *" $name "* ]] || complain "$folder: not in plugins/plugins.def"
+  [[ " ${plugins[*]} " == *" $name "* ]] || complain "$folder: not in plugins/list.cmake"
   [[ -d tests/plugins/$name ]] || complain "$folder: has no tests in tests/plugins/$name"
 done
 

@@ -1,5 +1,8 @@
 #include "support/certificates.h"
 
+#include "base/clock.h"
+#include "net/certificate_time.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -60,7 +63,7 @@ void extend(X509* certificate, X509* issuer, int kind, const char* value) {
   X509_EXTENSION_free(extension);
 }
 
-Identity make(const std::string& name, const Identity* authority) {
+Identity make(const std::string& name, const Identity* authority, const Validity& validity) {
   const Key key(EVP_EC_gen("P-256"));
   const Certificate certificate(X509_new());
   must(key && certificate, "making a key");
@@ -68,8 +71,11 @@ Identity make(const std::string& name, const Identity* authority) {
   std::uint64_t serial = 0;
   RAND_bytes(reinterpret_cast<unsigned char*>(&serial), sizeof serial);
   ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate.get()), serial >> 1U);
-  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 24L * 3600);
+  const std::int64_t now = unix_ms() / 1000;
+  const bool given = validity.until != 0;
+  must(set_certificate_time(X509_getm_notBefore(certificate.get()), given ? validity.from : now - 3600) &&
+           set_certificate_time(X509_getm_notAfter(certificate.get()), given ? validity.until : now + 24 * 3600),
+       "setting the times");
   X509_set_pubkey(certificate.get(), key.get());
   X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate.get()), "CN", MBSTRING_UTF8,
                              reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
@@ -99,9 +105,11 @@ Identity make(const std::string& name, const Identity* authority) {
 
 }  // namespace
 
-Identity make_authority(const std::string& name) { return make(name, nullptr); }
+Identity make_authority(const std::string& name, const Validity& validity) { return make(name, nullptr, validity); }
 
-Identity issue(const Identity& authority, const std::string& name) { return make(name, &authority); }
+Identity issue(const Identity& authority, const std::string& name, const Validity& validity) {
+  return make(name, &authority, validity);
+}
 
 ClientTls::ClientTls(const ClientTlsOptions& options) : context_(SSL_CTX_new(TLS_client_method())) {
   must(context_ != nullptr, "making a context");

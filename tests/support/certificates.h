@@ -3,6 +3,7 @@
 // Any thread; whoever gets a context frees it (ClientTls does).
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include <openssl/ssl.h>
@@ -15,10 +16,16 @@ struct Identity {
   std::string certificate;
 };
 
+// From when to when a certificate is valid, in seconds since 1970. Both 0: from an hour ago for a day.
+struct Validity {
+  std::int64_t from = 0;
+  std::int64_t until = 0;
+};
+
 // Signs for itself, and may sign others.
-Identity make_authority(const std::string& name);
+Identity make_authority(const std::string& name, const Validity& validity = {});
 // For `name` and the addresses of loopback, signed by `authority`.
-Identity issue(const Identity& authority, const std::string& name);
+Identity issue(const Identity& authority, const std::string& name, const Validity& validity = {});
 
 struct ClientTlsOptions {
   std::string authority = {};  // PEM: the server must be signed by it; empty: anything goes

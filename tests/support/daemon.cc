@@ -41,9 +41,23 @@ std::string portolan_binary() {
   return path;
 }
 
+std::vector<std::string> emulator_command() {
+  std::vector<std::string> parts;
+  const char* text = std::getenv("PORTOLAN_EMULATOR");
+  std::istringstream rest(text ? text : "");
+  for (std::string part; std::getline(rest, part, ';');) parts.push_back(part);
+  return parts;
+}
+
+std::vector<std::string> portolan_command(const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = emulator_command();
+  command.push_back(portolan_binary());
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
 CommandResult run_portolan(std::vector<std::string> arguments, LaunchOptions options, Milliseconds patience) {
-  arguments.insert(arguments.begin(), portolan_binary());
-  return run_to_end(arguments, std::move(options), patience);
+  return run_to_end(portolan_command(arguments), std::move(options), patience);
 }
 
 Daemon::Daemon() = default;
@@ -55,7 +69,7 @@ Daemon::~Daemon() {
 
 void Daemon::launch(std::string_view configuration, const RunOptions& options) {
   const std::string file = configure(configuration);
-  std::vector<std::string> command{portolan_binary(), "run", "-c", file};
+  std::vector<std::string> command = portolan_command({"run", "-c", file});
   command.insert(command.end(), options.arguments.begin(), options.arguments.end());
 
   int pipe_ends[2];

@@ -96,6 +96,11 @@ class Daemon {
 
 // The binary under test: the environment variable PORTOLAN.
 std::string portolan_binary();
+// What runs a program of another architecture, and its arguments (PORTOLAN_EMULATOR, separated by semicolons); empty
+// when the binary under test is the machine's own.
+std::vector<std::string> emulator_command();
+// The binary under test, as a command that this machine can run, with these arguments.
+std::vector<std::string> portolan_command(const std::vector<std::string>& arguments);
 CommandResult run_portolan(std::vector<std::string> arguments, LaunchOptions options = {},
                            Milliseconds patience = Milliseconds(20'000));
 

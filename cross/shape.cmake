@@ -1,0 +1,54 @@
+# What the program is linked with, by PORTOLAN_SHAPE:
+#   dynamic         the system's shared libraries
+#   static          nothing: runs on any Linux kernel of the architecture; its plugins are those built in
+#   plugin-host     static but for libc, libm and the loader: also loads plugins from `plugin_path`
+# Defines the target portolan_libraries, and the options portolan_link_options of what is linked with it.
+set(PORTOLAN_SHAPE dynamic CACHE STRING "dynamic, static or plugin-host")
+set_property(CACHE PORTOLAN_SHAPE PROPERTY STRINGS dynamic static plugin-host)
+if(NOT PORTOLAN_SHAPE MATCHES "^(dynamic|static|plugin-host)$")
+  message(FATAL_ERROR "PORTOLAN_SHAPE is \"${PORTOLAN_SHAPE}\": expected dynamic, static or plugin-host")
+endif()
+
+if(NOT PORTOLAN_SHAPE STREQUAL "dynamic")
+  # Found files are cached, so a build folder keeps its shape.
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+endif()
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(EVENT REQUIRED IMPORTED_TARGET libevent_core libevent_extra)
+pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4-c++)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(SSL REQUIRED IMPORTED_TARGET openssl)
+pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Threads REQUIRED)
+
+add_library(portolan_libraries INTERFACE)
+target_link_libraries(portolan_libraries INTERFACE PkgConfig::EVENT PkgConfig::LUA PkgConfig::SQLITE PkgConfig::SSL
+  PkgConfig::CARES CLI11::CLI11 nlohmann_json::nlohmann_json Threads::Threads ${CMAKE_DL_LIBS})
+if(PORTOLAN_SHAPE STREQUAL "dynamic")
+  target_link_libraries(portolan_libraries INTERFACE fmt::fmt)
+else()
+  # Debian has no archive of fmt. Its headers hold all of it; used header-only, they double the time of compiling, so
+  # one file holds what the archive would, and all others are compiled as for the shared library.
+  add_library(fmt_archive STATIC ${CMAKE_CURRENT_LIST_DIR}/fmt_archive.cc)
+  target_compile_definitions(portolan_libraries INTERFACE FMT_SHARED)
+  target_link_libraries(portolan_libraries INTERFACE fmt_archive)
+endif()
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "armv5tel")
+  target_link_libraries(portolan_libraries INTERFACE atomic)  # 64-bit atomics are calls there
+endif()
+
+set(PORTOLAN_LOADS_PLUGINS true)
+set(portolan_link_options)  # of executables
+if(PORTOLAN_SHAPE STREQUAL "static")
+  # At an address of its own choice at every start, as a dynamic one. What glibc warns about here (getaddrinfo, dlopen
+  # and their like need the shared libraries of the machine it was linked on) is code of libraries that we never call:
+  # tests/meta/names_test.sh keeps ours free of it.
+  set(PORTOLAN_LOADS_PLUGINS false)
+  set(portolan_link_options -static-pie -Wl,--no-warnings)
+elseif(PORTOLAN_SHAPE STREQUAL "plugin-host")
+  # A plugin brings a libstdc++ of its own; without exclude-libs it would be given parts of ours.
+  set(portolan_link_options -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL)
+endif()

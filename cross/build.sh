@@ -8,7 +8,8 @@ shift 2
 folder=$root/build/cross/$target-$shape
 log=$folder.configure.log
 
-cmake -S "$root" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+# -O2: smaller than CMake's -O3, and quicker to compile.
+cmake -S "$root" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG" \
   -DCMAKE_TOOLCHAIN_FILE="$root/cross/toolchain.cmake" \
   -DPORTOLAN_TARGET="$target" -DPORTOLAN_SYSROOT="$root/build/cross/sysroot-$target" -DPORTOLAN_SHAPE="$shape" \
   ${PORTOLAN_PLUGINS:+-DPORTOLAN_PLUGINS="$PORTOLAN_PLUGINS"} >"$log" 2>&1 ||

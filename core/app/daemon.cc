@@ -7,7 +7,7 @@
 #include "app/recorder.h"
 #include "app/resident.h"
 #include "app/sd_notify.h"
-#include "app/version.h"
+#include "app/build.h"
 #include "app/worker.h"
 #include "base/clock.h"
 #include "config/configuration.h"

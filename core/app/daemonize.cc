@@ -1,9 +1,10 @@
 #include "app/daemonize.h"
 
+#include "base/file_status.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,10 +84,9 @@ std::string PidFile::claim(const std::string& path) {
                         : fmt::format("pid file {}: another process holds it already; stop it first", path);
     }
     // Between our open and our lock its former owner may have removed it: then we hold a file that nobody sees.
-    struct stat held{};
-    struct stat seen{};
-    if (::fstat(file.get(), &held) == 0 && ::stat(path.c_str(), &seen) == 0 && held.st_dev == seen.st_dev &&
-        held.st_ino == seen.st_ino) {
+    const auto held = file_status(file.get());
+    const auto seen = file_status(path);
+    if (held && seen && held->same_file(*seen)) {
       path_ = path;
       file_ = std::move(file);
       return {};
@@ -121,8 +121,8 @@ void Daemonizer::ready() noexcept {
   if (nothing) {
     ::dup2(nothing.get(), STDIN_FILENO);
     ::dup2(nothing.get(), STDOUT_FILENO);
-    struct stat target{};
-    if (::fstat(STDERR_FILENO, &target) != 0 || !S_ISREG(target.st_mode)) ::dup2(nothing.get(), STDERR_FILENO);
+    const auto target = file_status(STDERR_FILENO);
+    if (!target || !target->is_regular()) ::dup2(nothing.get(), STDERR_FILENO);
   }
   const unsigned char code = 0;
   if (::write(waiting_.get(), &code, 1) < 0) waiting_.reset();  // the waiting process was killed: nobody to tell

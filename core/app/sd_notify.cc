@@ -1,5 +1,6 @@
 #include "app/sd_notify.h"
 
+#include "base/clock.h"
 #include "base/unique_fd.h"
 
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <optional>
 
 namespace portolan {
@@ -50,11 +50,9 @@ bool sd_notify(std::string_view state) noexcept {
 }
 
 bool sd_notify_reloading() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
   char text[96];
   const int length = std::snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
-                                   static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
+                                   static_cast<long long>(monotonic_now().count() / 1000));
   return sd_notify({text, static_cast<std::size_t>(length)});
 }
 

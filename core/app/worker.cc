@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <exception>
 
 namespace portolan {
 
@@ -50,7 +51,15 @@ bool Worker::runs_here(const ServiceConfiguration& service) const noexcept {
 
 void Worker::prepare(std::shared_ptr<const Generation> generation,
                      std::function<void(std::vector<ServiceFailure>)> done) {
-  mailbox_.post([this, generation = std::move(generation), done = std::move(done)] { done(build(generation)); });
+  mailbox_.post([this, generation = std::move(generation), done = std::move(done)] {
+    std::vector<ServiceFailure> failures;
+    try {
+      failures = build(generation);
+    } catch (const std::exception& problem) {  // a reload that nobody answers would never end
+      failures.push_back({SIZE_MAX, problem.what()});
+    }
+    done(std::move(failures));
+  });
 }
 
 std::vector<ServiceFailure> Worker::build(std::shared_ptr<const Generation> generation) {
@@ -90,7 +99,8 @@ void Worker::discard(std::function<void()> done) {
 }
 
 void Worker::commit(std::function<void()> done) {
-  mailbox_.post([this, done = std::move(done)] {
+  // Half of it done is nothing to go on from: then the process ends.
+  mailbox_.post([this, done = std::move(done)]() noexcept {
     switch_over();
     done();
   });

@@ -1,12 +1,13 @@
 #include "base/log.h"
 
+#include "base/clock.h"
+
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
-#include <ctime>
 #include <mutex>
 #include <string>
 
@@ -48,12 +49,6 @@ struct Summary {
 std::mutex kinds_mutex;
 std::array<Kind, kKinds> kinds;
 
-std::int64_t monotonic_ms() noexcept {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return std::int64_t{time.tv_sec} * 1000 + time.tv_nsec / 1'000'000;
-}
-
 std::uint64_t hash_of(LogLevel level, const Fields& fields, std::string_view message) noexcept {
   std::uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
   const auto add = [&hash](std::uint8_t byte) { hash = (hash ^ byte) * 0x100000001b3ULL; };
@@ -76,7 +71,7 @@ Summary take_held(Kind& kind) {
 // Whether the line may be written; `ended` is what a window that ended by this line had held back.
 bool admit(LogLevel level, const Fields& fields, std::string_view message, Summary& ended) {
   const std::uint64_t hash = hash_of(level, fields, message);
-  const std::int64_t now = monotonic_ms();
+  const std::int64_t now = to_ms(monotonic_now());
   const std::lock_guard lock(kinds_mutex);
   Kind* place = nullptr;
   for (Kind& kind : kinds) {
@@ -218,18 +213,16 @@ bool colored() noexcept {
 }
 
 std::string line_of(LogLevel level, const Fields& fields, std::string_view message) {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  const auto milliseconds = now.tv_nsec / 1'000'000;
-  tm parts{};
+  const std::int64_t now_ms = unix_ms();
+  const std::int64_t now = now_ms / 1000;
+  const std::int64_t milliseconds = now_ms % 1000;
   std::string line;
   line.reserve(message.size() + 128);
   const auto format = static_cast<Format>(current_format.load(std::memory_order_relaxed));
   if (format == Format::json || (format == Format::automatic && !on_terminal())) {
-    gmtime_r(&now.tv_sec, &parts);
+    const CalendarTime time = utc_time(now);
     fmt::format_to(std::back_inserter(line), R"({{"time":"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z","level":"{}")",
-                   parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                   milliseconds, name_of(level));
+                   time.year, time.month, time.day, time.hour, time.minute, time.second, milliseconds, name_of(level));
     if (!fields.service.empty()) {
       line.append(R"(,"service":")");
       append_json(line, fields.service);
@@ -242,10 +235,10 @@ std::string line_of(LogLevel level, const Fields& fields, std::string_view messa
     line.append("\"}\n");
     return line;
   }
-  localtime_r(&now.tv_sec, &parts);
+  const CalendarTime time = local_time(now);
   const bool color = colored();
-  fmt::format_to(std::back_inserter(line), "{:02}:{:02}:{:02}.{:03} {}{:<7}{} ", parts.tm_hour, parts.tm_min,
-                 parts.tm_sec, milliseconds, color ? color_of(level) : "", name_of(level), color ? "\x1b[0m" : "");
+  fmt::format_to(std::back_inserter(line), "{:02}:{:02}:{:02}.{:03} {}{:<7}{} ", time.hour, time.minute, time.second,
+                 milliseconds, color ? color_of(level) : "", name_of(level), color ? "\x1b[0m" : "");
   if (!fields.service.empty()) {
     append_text(line, fields.service);
     line.append(": ");

@@ -223,7 +223,8 @@ std::string format_duration(Duration value) {
 }
 
 std::string format_size(std::int64_t bytes) {
-  if (bytes < 0) return "-" + format_size(bytes == std::numeric_limits<std::int64_t>::min() ? kLargestSize : -bytes);
+  if (bytes < 0)
+    return fmt::format("-{}", format_size(bytes == std::numeric_limits<std::int64_t>::min() ? kLargestSize : -bytes));
   if (bytes == 0) return "0B";
   constexpr std::int64_t kReadable = 10'000;  // more digits than this say less than a rounded number
   for (std::size_t at = 5; at-- > 0;) {
@@ -243,12 +244,13 @@ std::string format_size(std::int64_t bytes) {
 }
 
 std::string format_count(std::uint64_t value) {
-  std::string digits = fmt::format("{}", value);
-  for (std::size_t at = digits.size(); at > 3;) {
-    at -= 3;
-    digits.insert(at, ",");
+  const std::string digits = fmt::format("{}", value);
+  std::string grouped;
+  for (std::size_t at = 0; at < digits.size(); ++at) {
+    if (at > 0 && (digits.size() - at) % 3 == 0) grouped += ',';
+    grouped += digits[at];
   }
-  return digits;
+  return grouped;
 }
 
 }  // namespace portolan

@@ -1,5 +1,6 @@
 #include "event/http_server.h"
 
+#include "base/callback.h"
 #include "base/log.h"
 
 #include <event2/buffer.h>
@@ -104,8 +105,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     evhttp_set_timeout(http_.get(), kTimeoutSeconds);
     // All that evhttp knows: the wrong ones are refused by path, with a 405 that says which are right.
     evhttp_set_allowed_methods(http_.get(), 0x1ff);
-    evhttp_set_gencb(http_.get(), &Impl::on_request, this);
-    evhttp_set_bevcb(http_.get(), &Impl::on_connection, this);
+    evhttp_set_gencb(http_.get(), c_callback(&Impl::on_request), this);
+    evhttp_set_bevcb(http_.get(), c_callback(&Impl::on_connection), this);
     // A copy, because evhttp closes what it accepts from.
     const int copy = fcntl(listening, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) throw std::runtime_error(std::string("cannot serve the admin API: ") + std::strerror(errno));
@@ -118,7 +119,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     evutil_make_socket_nonblocking(copy);
     // evhttp keeps the listener's user pointer for itself: ours is found through this table.
     listeners().insert({listener_, this});
-    evconnlistener_set_error_cb(listener_, &Impl::on_accept_error);
+    evconnlistener_set_error_cb(listener_, c_callback(&Impl::on_accept_error));
   }
 
   // Before the destructor, while the object is shared still.
@@ -241,14 +242,17 @@ class HttpReply::State {
 
 void HttpServer::Impl::on_request(evhttp_request* request, void* self) noexcept {
   auto* server = static_cast<Impl*>(self);
-  try {
+  const bool handled = contain("a request to the admin API", [&] {
     server->pending_.insert(request);
     const HttpReply reply(std::make_shared<HttpReply::State>(server->weak_from_this(), request));
     server->handler_(value_of(request), reply);
-  } catch (const std::exception& problem) {
-    log::error("the admin API could not handle a request: {}", problem.what());
-    if (server->take(request)) answer(request, 500, "application/json", R"({"ok":false,"error":"out of memory"})");
-  }
+  });
+  if (handled) return;
+  // Without memory for this either, it is answered at the server's end.
+  contain("the answer to a request that failed", [&] {
+    if (server->take(request))
+      answer(request, 500, "application/json", R"({"ok":false,"error":"it failed: see the log"})");
+  });
 }
 
 void HttpReply::send(int status, std::string_view content_type, std::string_view body) const {

@@ -1,11 +1,14 @@
 #include "loop.h"
 
+#include "base/callback.h"
+#include "base/clock.h"
+
 #include <event2/event.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
-#include <ctime>
 #include <stdexcept>
 
 namespace portolan {
@@ -14,8 +17,11 @@ static_assert(Watch::kRead == EV_READ && Watch::kWrite == EV_WRITE);
 
 namespace {
 
+// libevent adds the clock to it, and where its time_t has 32 bits the sum ends after 68 years.
+constexpr Duration kLongestDelay = std::chrono::hours(24 * 365 * 30);
+
 timeval to_timeval(Duration delay) noexcept {
-  const auto nanoseconds = delay.count() > 0 ? delay.count() : 0;
+  const auto nanoseconds = std::clamp(delay, Duration::zero(), kLongestDelay).count();
   // Rounded up: a timer that fires early would find its deadline not reached and be set again.
   const auto microseconds = (nanoseconds + 999) / 1000;
   return {.tv_sec = static_cast<time_t>(microseconds / 1'000'000),
@@ -41,17 +47,15 @@ void Loop::stop() noexcept { event_base_loopbreak(base_); }
 
 void Loop::turn(bool wait) { event_base_loop(base_, wait ? EVLOOP_ONCE : EVLOOP_NONBLOCK); }
 
-Duration Loop::now() noexcept {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return std::chrono::seconds(time.tv_sec) + Duration(time.tv_nsec);
-}
+Duration Loop::now() noexcept { return monotonic_now(); }
 
 Watch::Watch(Loop& loop, int descriptor, short events, std::function<void(short)> handler)
     : handler_(std::move(handler)) {
-  event_ = event_new(
-      loop.base(), descriptor, static_cast<short>(events | EV_PERSIST),
-      [](evutil_socket_t, short what, void* self) noexcept { static_cast<Watch*>(self)->handler_(what); }, this);
+  event_ = event_new(loop.base(), descriptor, static_cast<short>(events | EV_PERSIST),
+                     c_callback(+[](evutil_socket_t, short what, void* self) noexcept {
+                       contain("the handling of a descriptor", [&] { static_cast<Watch*>(self)->handler_(what); });
+                     }),
+                     this);
   if (!event_) throw std::bad_alloc();
   resume();
 }
@@ -61,14 +65,12 @@ void Watch::pause() noexcept { event_del(event_); }
 void Watch::resume() noexcept { event_add(event_, nullptr); }
 
 LoopTimer::LoopTimer(Loop& loop, std::function<void()> handler) : handler_(std::move(handler)) {
-  event_ = event_new(
-      loop.base(), -1, EV_PERSIST,
-      [](evutil_socket_t, short, void* self) noexcept {
-        auto& timer = *static_cast<LoopTimer*>(self);
-        if (!timer.repeat_) event_del(timer.event_);
-        timer.handler_();
-      },
-      this);
+  event_ = event_new(loop.base(), -1, EV_PERSIST, c_callback(+[](evutil_socket_t, short, void* self) noexcept {
+                       auto& timer = *static_cast<LoopTimer*>(self);
+                       if (!timer.repeat_) event_del(timer.event_);
+                       contain("a timer", timer.handler_);
+                     }),
+                     this);
   if (!event_) throw std::bad_alloc();
 }
 
@@ -84,9 +86,11 @@ void LoopTimer::stop() noexcept { event_del(event_); }
 bool LoopTimer::running() const noexcept { return event_pending(event_, EV_TIMEOUT, nullptr) != 0; }
 
 LoopSignal::LoopSignal(Loop& loop, int signal_number, std::function<void()> handler) : handler_(std::move(handler)) {
-  event_ = event_new(
-      loop.base(), signal_number, EV_SIGNAL | EV_PERSIST,
-      [](evutil_socket_t, short, void* self) noexcept { static_cast<LoopSignal*>(self)->handler_(); }, this);
+  event_ = event_new(loop.base(), signal_number, EV_SIGNAL | EV_PERSIST,
+                     c_callback(+[](evutil_socket_t, short, void* self) noexcept {
+                       contain("the handling of a signal", static_cast<LoopSignal*>(self)->handler_);
+                     }),
+                     this);
   if (!event_) throw std::bad_alloc();
   event_add(event_, nullptr);
 }
@@ -123,7 +127,8 @@ void Mailbox::take() {
     const std::lock_guard lock(mutex_);
     tasks.swap(tasks_);
   }
-  for (auto& task : tasks) task();
+  // Each by itself: those behind one that fails are still done.
+  for (auto& task : tasks) contain("a task from another thread", task);
 }
 
 }  // namespace portolan

@@ -34,7 +34,7 @@ class ClientTable {
   // Entries without a session are swept when a shard holds this many.
   static constexpr std::size_t kSweepAt = 1024;
   struct Hash {
-    std::size_t operator()(const Address& address) const noexcept { return address.hash(); }
+    std::size_t operator()(const Address& address) const noexcept { return static_cast<std::size_t>(address.hash()); }
   };
   struct Shard {
     mutable std::mutex mutex;

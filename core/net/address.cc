@@ -1,5 +1,6 @@
 #include "net/address.h"
 
+#include "base/clock.h"
 #include "base/net_error.h"
 
 #include <arpa/inet.h>
@@ -101,9 +102,7 @@ std::uint64_t hash_secret() noexcept {
   static const std::uint64_t secret = [] {
     std::uint64_t value = 0;
     if (getrandom(&value, sizeof value, GRND_NONBLOCK) != sizeof value) {
-      timespec now{};
-      clock_gettime(CLOCK_MONOTONIC, &now);
-      value = mix(static_cast<std::uint64_t>(now.tv_nsec) ^ reinterpret_cast<std::uintptr_t>(&now));
+      value = mix(static_cast<std::uint64_t>(monotonic_now().count()) ^ reinterpret_cast<std::uintptr_t>(&value));
     }
     return value;
   }();

@@ -1,5 +1,6 @@
 #include "datagram_port.h"
 
+#include "base/callback.h"
 #include "plugin/instance.h"
 
 #include <netinet/in.h>
@@ -84,7 +85,7 @@ void DatagramPort::on_event(int, short, void* self) noexcept {
 }
 
 void DatagramPort::read_batches() noexcept {
-  if (!batch_) batch_ = std::make_unique<Batch>();
+  if (!batch_ && !contain("reading datagrams", [this] { batch_ = std::make_unique<Batch>(); })) return;
   const Duration hook_time = instance_->hook_time();
   for (int round = 0; round < kBatchesAtOnce; ++round) {
     // Slow hooks: the streams get their turn after one batch.

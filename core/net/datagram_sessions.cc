@@ -1,5 +1,6 @@
 #include "datagram_sessions.h"
 
+#include "base/callback.h"
 #include "base/clock.h"
 #include "net/session_status.h"
 #include "plugin/instance.h"
@@ -12,7 +13,12 @@ DatagramSession* DatagramSessions::find_or_begin(const Address& peer) noexcept {
   if (found != sessions_.end()) return latest_ = &found->second;
   const auto admission = instance_.admit_session(peer);
   if (!admission.admitted) return nullptr;
-  DatagramSession& session = sessions_[peer];
+  DatagramSession* made = nullptr;
+  if (!contain("a new session", [&] { made = &sessions_[peer]; })) {
+    instance_.session_ended(admission.client);
+    return nullptr;
+  }
+  DatagramSession& session = *made;
   session.peer = peer;
   session.client = admission.client;
   session.id = instance_.io.next_session_id();

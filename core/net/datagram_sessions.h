@@ -38,7 +38,7 @@ class DatagramSessions {
 
  private:
   struct Hash {
-    std::size_t operator()(const Address& address) const noexcept { return address.hash(); }
+    std::size_t operator()(const Address& address) const noexcept { return static_cast<std::size_t>(address.hash()); }
   };
   Instance& instance_;
   std::unordered_map<Address, DatagramSession, Hash> sessions_;

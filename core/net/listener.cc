@@ -1,5 +1,6 @@
 #include "listener.h"
 
+#include "base/file_status.h"
 #include "base/log.h"
 
 #include <fmt/format.h>
@@ -7,7 +8,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -118,8 +118,8 @@ void prepare(int socket, const Endpoint& endpoint, const SocketOptions& options)
 
 // A socket file that nobody listens on any more is left over from a crash and may go.
 bool stale(const Endpoint& endpoint) {
-  struct stat status{};
-  if (stat(endpoint.path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
+  const auto status = file_status(endpoint.path);
+  if (!status || !status->is_socket()) return false;
   const UniqueFd socket = make_socket(endpoint);
   const SocketAddress address = socket_address(endpoint);
   return socket && connect(socket.get(), address.get(), address.length) != 0 && errno == ECONNREFUSED;

@@ -1,7 +1,8 @@
 #include "net/resolver.h"
 
+#include "base/file_status.h"
+
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -50,13 +51,13 @@ struct FileVersion {
   friend bool operator==(const FileVersion&, const FileVersion&) = default;
 
   static FileVersion of(const std::string& path) noexcept {
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) return {};
-    return {.device = status.st_dev,
-            .inode = status.st_ino,
-            .size = static_cast<std::uint64_t>(status.st_size),
-            .seconds = status.st_mtim.tv_sec,
-            .nanoseconds = status.st_mtim.tv_nsec};
+    const auto found = file_status(path);
+    if (!found) return {};
+    return {.device = found->device,
+            .inode = found->inode,
+            .size = found->size,
+            .seconds = found->modified_seconds,
+            .nanoseconds = found->modified_nanoseconds};
   }
 };
 

@@ -1,5 +1,6 @@
 #include "stream_connection.h"
 
+#include "base/callback.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/net_error.h"
@@ -23,10 +24,17 @@ constexpr int kDropRounds = 4;
 }  // namespace
 
 void StreamConnection::accept(Instance& instance, int descriptor, const Address& peer, Transport transport,
-                              ClientEntry* client) {
-  auto* stream = new StreamConnection(instance, descriptor, peer, transport, client);
+                              ClientEntry* client) noexcept {
+  StreamConnection* stream = nullptr;
+  contain("a new session", [&] {
+    stream = new StreamConnection(instance, descriptor, peer, transport, client);
+    if (transport == Transport::tls) stream->tls_ = TlsSession::accept(*instance.tls, descriptor);
+  });
+  if (!stream) {
+    ::close(descriptor);
+    return instance.session_ended(client);
+  }
   if (transport == Transport::tls) {
-    stream->tls_ = TlsSession::accept(*instance.tls, descriptor);
     if (!stream->tls_) return stream->destroy(NetError::system);
   } else if (!stream->open_handler()) {
     return;

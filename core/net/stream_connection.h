@@ -24,7 +24,8 @@ struct SessionStatus;
 class StreamConnection final : public Stream, public TimeoutNode {
  public:
   // Takes over the descriptor, which has passed the limits (`client` is given back at the end).
-  static void accept(Instance& instance, int descriptor, const Address& peer, Transport transport, ClientEntry* client);
+  static void accept(Instance& instance, int descriptor, const Address& peer, Transport transport,
+                     ClientEntry* client) noexcept;
 
   // ---- Stream: what the plugin sees ----
   bool admit(std::size_t bytes) noexcept override;
@@ -80,6 +81,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   Got receive(std::span<std::byte> into) noexcept;
   Sent send_now(std::span<const std::byte> data, std::size_t& taken) noexcept;
   bool flush_turn() noexcept;
+  void append(std::span<const std::byte> data);
   void keep_output(std::span<const std::byte> rest);
   void begin_turn() noexcept;
   void linger() noexcept;

@@ -2,6 +2,7 @@
 // The session's life (events, closing, timeouts, its record) is in stream_connection.cc.
 #include "stream_connection.h"
 
+#include "base/callback.h"
 #include "base/net_error.h"
 #include "net/worker_io.h"
 #include "plugin/instance.h"
@@ -65,6 +66,11 @@ bool StreamConnection::admit(std::size_t bytes) noexcept {
 }
 
 void StreamConnection::write(std::span<const std::byte> data) noexcept {
+  // Called by plugins, often from inside libevent. What does not fit into the memory is over the limit, too.
+  if (!contain("what a session writes", [&] { append(data); })) refuse(Refusal::output_limit);
+}
+
+void StreamConnection::append(std::span<const std::byte> data) {
   if (close_asked_ || state_ != State::open || data.empty()) return;
   if (!in_turn_) {
     // Nothing holds back who writes from outside this stream's own turn: here its queue is bounded.

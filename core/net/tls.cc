@@ -1,5 +1,8 @@
 #include "tls.h"
 
+#include "base/clock.h"
+#include "net/certificate_time.h"
+
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -16,6 +19,8 @@
 namespace portolan {
 
 namespace {
+
+constexpr std::int64_t kSelfSignedSeconds = std::int64_t{3650} * 86'400;
 
 std::string openssl_error() {
   const unsigned long code = ERR_peek_last_error();
@@ -74,8 +79,9 @@ const Identity& self_signed_identity() {
     std::uint64_t serial = 0;
     RAND_bytes(reinterpret_cast<unsigned char*>(&serial), sizeof serial);
     ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial >> 1U);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-    X509_time_adj_ex(X509_getm_notAfter(certificate), 3650, 0, nullptr);
+    const std::int64_t now = unix_ms() / 1000;
+    set_certificate_time(X509_getm_notBefore(certificate), now - 3600);
+    set_certificate_time(X509_getm_notAfter(certificate), now + kSelfSignedSeconds);
     X509_set_pubkey(certificate, made.key.get());
     X509_NAME* name = X509_get_subject_name(certificate);
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("localhost"), -1, -1,
@@ -132,7 +138,7 @@ std::string load_client_ca(SSL_CTX* context, const std::string& path) {
     return fmt::format("the client CA \"{}\" is not a PEM certificate ({})", path, openssl_error());
   }
   SSL_CTX_set_client_CA_list(context, names);
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  verify_by_our_clock(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT);
   return {};
 }
 

@@ -1,12 +1,11 @@
 #include "script/library.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "script/pattern.h"
 #include "script/sandbox.h"
 
 #include <lua.hpp>
-
-#include <chrono>
 
 namespace portolan {
 namespace {
@@ -133,8 +132,7 @@ int print(lua_State* state) {
 }
 
 int portolan_now(lua_State* state) {
-  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
-  lua_pushnumber(state, now.count());
+  lua_pushnumber(state, static_cast<lua_Number>(unix_ms()) / 1000);
   return 1;
 }
 

@@ -1,12 +1,12 @@
 #include "script/sandbox.h"
 
+#include "base/callback.h"
+#include "base/clock.h"
 #include "base/units.h"
 #include "script/library.h"
 
 #include <fmt/format.h>
 #include <lua.hpp>
-
-#include <ctime>
 
 #include <algorithm>
 #include <cstdio>
@@ -29,12 +29,6 @@ constexpr Duration kRunTime = std::chrono::seconds(10);
 // Lua cuts longer names of files in its messages.
 constexpr std::size_t kLongestName = 55;
 
-Duration processor_time() noexcept {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
-
 int panic(lua_State*) { throw LuaPanic{}; }
 
 int open_all(lua_State* state) {
@@ -45,7 +39,7 @@ int open_all(lua_State* state) {
 }  // namespace
 
 Sandbox::Sandbox(const Limits& limits) : limits_(limits) {
-  state_ = lua_newstate(&Sandbox::allocate, this);
+  state_ = lua_newstate(c_callback(&Sandbox::allocate), this);
   if (state_ == nullptr) throw std::bad_alloc();
   // The state is not closed by the destructor when this constructor throws.
   *static_cast<Sandbox**>(lua_getextraspace(state_)) = this;
@@ -74,7 +68,8 @@ void* Sandbox::allocate(void* self_pointer, void* block, std::size_t old_size, s
   }
   if (new_size > old_size && self.bounded_) {
     const std::size_t growth = new_size - old_size;
-    const bool too_much = self.used_ + growth > self.limits_.memory;
+    // Not used_ + growth: where sizes have 32 bits, that wraps.
+    const bool too_much = self.used_ > self.limits_.memory || growth > self.limits_.memory - self.used_;
     if (too_much) {
       self.left_ -= kRefusalCost;
     } else if (growth >= kChargedAllocation) {
@@ -128,7 +123,7 @@ void Sandbox::on_count(lua_State* running, lua_Debug*) {
     if (self.left_ < 0) {
       self.stop(running, Stop::instructions);
     } else {
-      const Duration now = processor_time();
+      const Duration now = thread_time();
       if (self.time_limit_ == Duration::zero()) self.time_limit_ = now + self.time_granted_;
       if (now > self.time_limit_) self.stop(running, Stop::time);
     }

@@ -1,5 +1,6 @@
 #include "script/script.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/net_error.h"
 #include "script/sandbox.h"
@@ -7,8 +8,6 @@
 
 #include <fmt/format.h>
 #include <lua.hpp>
-
-#include <ctime>
 
 #include <algorithm>
 #include <deque>
@@ -21,12 +20,6 @@ constexpr std::uint64_t kLoadInstructions = 100'000'000;
 // Instructions bound a call; this is for what they do not measure (a comparison of two long texts is one).
 constexpr Duration kCallTime = std::chrono::seconds(1);
 constexpr int kTraceDepth = 8;
-
-Duration monotonic() noexcept {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
 
 // "; called from a.lua:3, a.lua:9": the lines above the one that failed. A dead coroutine keeps them.
 std::string trace(lua_State* running) {
@@ -240,7 +233,7 @@ Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> argumen
     return Hook::Outcome::failed;
   }
   calling_ = true;
-  const Duration started = monotonic();
+  const Duration started = monotonic_now();
   Hook::Outcome outcome = Hook::Outcome::failed;
   try {
     sandbox_.set_log(LogLevel::info, hook.service_);
@@ -278,7 +271,7 @@ Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> argumen
     sandbox_.end();
     report(hook, error.what());
   }
-  time_spent_ += monotonic() - started;
+  time_spent_ += monotonic_now() - started;
   calling_ = false;
   return outcome;
 }

@@ -1,5 +1,6 @@
 #include "database.h"
 
+#include "base/file_status.h"
 #include "histogram_functions.h"
 #include "migrations.h"
 #include "schema.h"
@@ -22,7 +23,7 @@ constexpr mode_t kFileMode = 0640;
 constexpr int kBusyTimeoutMs = 3000;
 constexpr int kCloseTimeoutMs = 500;
 // A file that was closed in order is read whole at start-up as long as that takes no time worth mentioning.
-constexpr off_t kAlwaysCheckedBytes = 64 << 20;
+constexpr std::uint64_t kAlwaysCheckedBytes = 64 << 20;
 
 std::string directory_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
@@ -50,8 +51,8 @@ std::string may_not(const std::string& what, int error_number) {
 
 std::expected<void, std::string> check_directory(const std::string& path) {
   const std::string directory = directory_of(path);
-  struct stat found{};
-  if (::stat(directory.c_str(), &found) != 0) {
+  const auto found = file_status(directory);
+  if (!found) {
     const int error_number = errno;
     if (error_number == ENOENT) {
       return refuse(path,
@@ -65,7 +66,7 @@ std::expected<void, std::string> check_directory(const std::string& path) {
     }
     return refuse(path, fmt::format("cannot look at \"{}\": {}", directory, std::strerror(error_number)));
   }
-  if (!S_ISDIR(found.st_mode)) {
+  if (!found->is_directory()) {
     return refuse(path, fmt::format("\"{}\" is not a directory: change store.path", directory));
   }
   return {};
@@ -86,9 +87,9 @@ std::string move_aside(const std::string& path) {
       path);
 }
 
-off_t size_of(const std::string& path) noexcept {
-  struct stat found{};
-  return ::stat(path.c_str(), &found) == 0 ? found.st_size : 0;
+std::uint64_t size_of(const std::string& path) noexcept {
+  const auto found = file_status(path);
+  return found ? found->size : 0;
 }
 
 std::expected<void, std::string> check_content(const std::string& path, Connection& connection, bool orderly) {
@@ -166,8 +167,7 @@ std::string explain(const std::string& path, const SqlError& error) {
 
 std::expected<UniqueFd, std::string> lock_database(const std::string& path) {
   if (auto checked = check_directory(path); !checked) return std::unexpected(checked.error());
-  struct stat found{};
-  if (::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) {
+  if (const auto found = file_status(path); found && found->is_directory()) {
     return refuse(path, "is a directory: give the path of a file in store.path");
   }
   const std::string name = path + ".lock";
@@ -184,16 +184,16 @@ std::expected<UniqueFd, std::string> lock_database(const std::string& path) {
 
 std::expected<Database, std::string> Database::open(const std::string& path, Creation creation) {
   if (auto checked = check_directory(path); !checked) return std::unexpected(checked.error());
-  struct stat found{};
-  if (::stat(path.c_str(), &found) != 0) {
+  const auto before = file_status(path);
+  if (!before) {
     if (errno != ENOENT) return refuse(path, may_not("the file", errno));
     if (creation == Creation::refused) {
       return refuse(path, "the file has gone while portolan ran: put it back, or restart for a new one");
     }
     if (auto made = make_file(path); !made) return std::unexpected(made.error());
-  } else if (S_ISDIR(found.st_mode)) {
+  } else if (before->is_directory()) {
     return refuse(path, "is a directory: give the path of a file in store.path");
-  } else if (!S_ISREG(found.st_mode)) {
+  } else if (!before->is_regular()) {
     return refuse(path, "is not a regular file: give another path in store.path");
   } else if (::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) != 0) {
     return refuse(path, may_not("the file", errno));
@@ -217,15 +217,16 @@ std::expected<Database, std::string> Database::open(const std::string& path, Cre
   if (auto done = set_up(connection, fresh); !done) return std::unexpected(explain(path, done.error()));
   sqlite3_db_config(connection.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
 
-  if (::stat(path.c_str(), &found) != 0) return refuse(path, "the file has gone while it was opened");
-  database.device_ = found.st_dev;
-  database.inode_ = found.st_ino;
+  const auto found = file_status(path);
+  if (!found) return refuse(path, "the file has gone while it was opened");
+  database.device_ = found->device;
+  database.inode_ = found->inode;
   return database;
 }
 
 bool Database::in_place() const noexcept {
-  struct stat found{};
-  return ::stat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_;
+  const auto found = file_status(path_);
+  return found && found->device == device_ && found->inode == inode_;
 }
 
 void Database::close() noexcept {

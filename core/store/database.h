@@ -38,8 +38,8 @@ class Database {
  private:
   std::string path_;
   std::unique_ptr<Connection> connection_;  // statements point at it: it does not move
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  std::uint64_t device_ = 0;
+  std::uint64_t inode_ = 0;
 };
 
 // "store "/x.db": <what>" for an error of SQLite, with the way out where there is one.

@@ -1,5 +1,6 @@
 #include "histogram_functions.h"
 
+#include "base/callback.h"
 #include "stats/histogram.h"
 
 #include <new>
@@ -70,10 +71,12 @@ void sum_final(sqlite3_context* context) noexcept {
 SqlResult add_histogram_functions(Connection& connection) {
   constexpr int kFlags = SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS;
   sqlite3* const handle = connection.get();
-  if (sqlite3_create_function_v2(handle, "histogram_merge", 2, kFlags, nullptr, merge, nullptr, nullptr, nullptr) ||
-      sqlite3_create_function_v2(handle, "histogram_quantile", 2, kFlags, nullptr, quantile, nullptr, nullptr,
+  if (sqlite3_create_function_v2(handle, "histogram_merge", 2, kFlags, nullptr, c_callback(merge), nullptr, nullptr,
                                  nullptr) ||
-      sqlite3_create_function_v2(handle, "histogram_sum", 1, kFlags, nullptr, nullptr, sum_step, sum_final, nullptr)) {
+      sqlite3_create_function_v2(handle, "histogram_quantile", 2, kFlags, nullptr, c_callback(quantile), nullptr,
+                                 nullptr, nullptr) ||
+      sqlite3_create_function_v2(handle, "histogram_sum", 1, kFlags, nullptr, nullptr, c_callback(sum_step),
+                                 c_callback(sum_final), nullptr)) {
     return std::unexpected(connection.error());
   }
   return {};

@@ -12,12 +12,12 @@ namespace {
 constexpr std::size_t kReserve = 256;
 
 std::size_t hash_of(const EventRecord& record) noexcept {
-  std::size_t hash = 0;
+  std::uint64_t hash = 0;
   for (const std::string_view part : {std::string_view(record.kind), std::string_view(record.service),
                                       std::string_view(record.client), std::string_view(record.detail)}) {
     hash = hash * 1099511628211ULL + std::hash<std::string_view>{}(part);
   }
-  return hash;
+  return static_cast<std::size_t>(hash);
 }
 
 bool same(const EventRecord& a, const EventRecord& b) noexcept {

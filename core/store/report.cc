@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include "base/file_status.h"
 #include "database.h"
 #include "histogram_functions.h"
 #include "migrations.h"
@@ -12,7 +13,6 @@
 #include <tuple>
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace portolan {
@@ -55,8 +55,8 @@ std::expected<Connection, SqlError> open_to_read(const std::string& path, std::s
 }
 
 std::expected<Connection, std::string> connect(const std::string& path) {
-  struct stat found{};
-  if (::stat(path.c_str(), &found) != 0) {
+  const auto found = file_status(path);
+  if (!found) {
     if (errno == ENOENT) {
       return std::unexpected(
           fmt::format("store \"{}\": there is no such file: is this the store.path of the"
@@ -65,7 +65,7 @@ std::expected<Connection, std::string> connect(const std::string& path) {
     }
     return std::unexpected(fmt::format("store \"{}\": cannot look at it: {}", path, std::strerror(errno)));
   }
-  if (!S_ISREG(found.st_mode)) return std::unexpected(fmt::format("store \"{}\": is not a regular file", path));
+  if (!found->is_regular()) return std::unexpected(fmt::format("store \"{}\": is not a regular file", path));
   if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
     return std::unexpected(
         fmt::format("store \"{}\": user id {} may not read it: run this as the daemon's user or as"
@@ -75,8 +75,8 @@ std::expected<Connection, std::string> connect(const std::string& path) {
   auto connection = open_to_read(path, "mode=ro");
   if (!connection && connection.error().code == SQLITE_CANTOPEN) {
     // Without its log, in a directory that we may not write, it is a file like any other; with one it is not.
-    struct stat log{};
-    if (::stat((path + "-wal").c_str(), &log) != 0 || log.st_size == 0) {
+    const auto log = file_status(path + "-wal");
+    if (!log || log->size == 0) {
       connection = open_to_read(path, "mode=ro&immutable=1");
     }
   }

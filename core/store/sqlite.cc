@@ -1,6 +1,13 @@
 #include "sqlite.h"
 
+#include "base/callback.h"
+#include "base/file_status.h"
+
+#include <ctime>
+#include <mutex>
 #include <utility>
+
+#include <sys/stat.h>
 
 namespace portolan {
 namespace {
@@ -22,9 +29,40 @@ SqlError error_of(sqlite3* handle, int result) {
   return error;
 }
 
+// Where time_t has 32 bits, the stat, lstat and fstat that SQLite calls fail for a file that was touched after 2038-01-19,
+// and with them everything. It lets us put others in their place; of what they answer it looks at no time.
+int fill(const std::optional<FileStatus>& found, struct stat* out) noexcept {
+  if (!found) return -1;
+  *out = {};
+  out->st_dev = static_cast<dev_t>(found->device);
+  out->st_ino = static_cast<ino_t>(found->inode);
+  out->st_mode = found->mode;
+  out->st_nlink = static_cast<nlink_t>(found->links);
+  out->st_uid = found->user;
+  out->st_gid = found->group;
+  out->st_size = static_cast<off_t>(found->size);
+  return 0;
+}
+int stat_by_path(const char* path, struct stat* out) noexcept { return fill(file_status(path), out); }
+int stat_of_link(const char* path, struct stat* out) noexcept { return fill(link_status(path), out); }
+int stat_by_descriptor(int descriptor, struct stat* out) noexcept { return fill(file_status(descriptor), out); }
+
+// Once in a process, before its first connection.
+void replace_stat() {
+  sqlite3_vfs* const files = sqlite3_vfs_find(nullptr);
+  if (!files || files->iVersion < 3) return;
+  files->xSetSystemCall(files, "stat", reinterpret_cast<sqlite3_syscall_ptr>(c_callback(stat_by_path)));
+  files->xSetSystemCall(files, "lstat", reinterpret_cast<sqlite3_syscall_ptr>(c_callback(stat_of_link)));
+  files->xSetSystemCall(files, "fstat", reinterpret_cast<sqlite3_syscall_ptr>(c_callback(stat_by_descriptor)));
+}
+
 }  // namespace
 
 std::expected<Connection, SqlError> Connection::open(const std::string& name, int flags, int busy_timeout_ms) {
+  if constexpr (sizeof(std::time_t) < 8) {
+    static std::once_flag replaced;
+    std::call_once(replaced, replace_stat);
+  }
   sqlite3* raw = nullptr;
   // One thread at a time uses a connection, so it needs no mutex of its own.
   const int result = sqlite3_open_v2(name.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX, nullptr);

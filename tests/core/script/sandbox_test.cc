@@ -3,6 +3,7 @@
 #include <lua.hpp>
 
 #include <cstdio>
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -121,6 +122,18 @@ void memory_is_returned(void**) {
   assert_in_range(after, 1, before + 50'000);
 }
 
+// A C++ exception out of a function that Lua calls: it ends that run as an error does, and the state goes on.
+void a_function_that_throws_ends_its_run_alone(void**) {
+  Sandbox sandbox({.memory = kMemory, .memory_hint = {}, .instructions_hint = {}});
+  lua_pushcfunction(sandbox.state(), [](lua_State*) -> int { throw std::bad_alloc(); });
+  lua_setglobal(sandbox.state(), "broken");
+  const auto failed = sandbox.run("c.lua", "local x = 1\nbroken()\nreturn 1", kInstructions);
+  assert_false(failed.has_value());
+  assert_false(failed.error().empty());
+  assert_true(sandbox.run("c.lua", "return pcall(broken) == false and 5", kInstructions).has_value());
+  assert_int_equal(lua_tointeger(sandbox.state(), -1), 5);
+}
+
 }  // namespace
 
 int main() {
@@ -133,6 +146,7 @@ int main() {
       cmocka_unit_test(growth_is_stopped_where_it_grows),
       cmocka_unit_test(a_budget_that_suffices_changes_nothing),
       cmocka_unit_test(memory_is_returned),
+      cmocka_unit_test(a_function_that_throws_ends_its_run_alone),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -146,6 +146,19 @@ void damaged_bytes_count_as_empty_or_parse_to_themselves(void**) {
   assert_true(HistogramSnapshot::parse("\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"sv).empty());  // 65 bits
 }
 
+// SQLite hands out blobs as they lie in its pages: at any address.
+void the_stored_form_may_lie_at_any_address(void**) {
+  const std::string stored = snapshot_of({1, 20'000, std::uint64_t{1} << 39U}).serialize();
+  for (std::size_t offset = 0; offset < 8; ++offset) {
+    std::string buffer(offset, 'x');
+    buffer.reserve(64);  // not in the string object itself
+    buffer += stored;
+    const HistogramSnapshot parsed = HistogramSnapshot::parse(std::string_view(buffer).substr(offset));
+    assert_int_equal(parsed.count(), 3);
+    assert_true(parsed.serialize() == stored);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -158,6 +171,7 @@ int main() {
       cmocka_unit_test(counting_up_to_a_bound_never_counts_what_is_above),
       cmocka_unit_test(the_stored_form_comes_back),
       cmocka_unit_test(damaged_bytes_count_as_empty_or_parse_to_themselves),
+      cmocka_unit_test(the_stored_form_may_lie_at_any_address),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

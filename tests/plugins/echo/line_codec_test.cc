@@ -1,5 +1,6 @@
 #include "plugins/echo/line_codec.h"
 
+#include <cstring>
 #include <string>
 
 // Last: it defines macros with short names.
@@ -124,6 +125,25 @@ void upper_does_every_length(void**) {
   }
 }
 
+// A line begins anywhere in a buffer; see frames_may_lie_at_any_address in ../binary.
+void lines_may_lie_at_any_address(void**) {
+  constexpr std::size_t kOffsets = 8;
+  constexpr std::string_view kLine = "the quick brown fox jumps over\r\n";
+  constexpr std::string_view kUpper = "THE QUICK BROWN FOX JUMPS OVER";
+  alignas(16) char in[kOffsets + kLine.size()];
+  alignas(16) std::byte out[kOffsets + kUpper.size()];
+  for (std::size_t offset = 0; offset < kOffsets; ++offset) {
+    std::memcpy(in + offset, kLine.data(), kLine.size());
+    assert_line({in + offset, kLine.size()}, 64, kLine.substr(0, kUpper.size()), "\r\n");
+    assert_true(parse_last_line(bytes({in + offset, kLine.size()}), 64).has_value());
+    // Where it is read and where it is written to are aligned unlike.
+    for (std::size_t to = 0; to < kOffsets; ++to) {
+      copy_upper({in + offset, kUpper.size()}, out + to);
+      assert_memory_equal(out + to, kUpper.data(), kUpper.size());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace portolan::echo
 
@@ -140,6 +160,7 @@ int main() {
       cmocka_unit_test(the_last_line_needs_no_ending),
       cmocka_unit_test(upper_changes_ascii_letters_alone),
       cmocka_unit_test(upper_does_every_length),
+      cmocka_unit_test(lines_may_lie_at_any_address),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -121,13 +121,14 @@ std::expected<void, std::string> check_content(const std::string& path, Connecti
 }
 
 SqlResult set_up(Connection& connection, bool fresh) {
-  // Only an empty file can still be given this, and it must come before the first page is written.
+  // Only an empty file can still be given these, and they must come before the first page is written. A flush changes a
+  // few rows in a few tables, and each changed page is written whole: small pages spare the flash (half of it, measured).
   if (fresh) {
-    if (auto done = connection.execute("PRAGMA auto_vacuum = INCREMENTAL"); !done) return done;
+    if (auto done = connection.execute("PRAGMA page_size = 1024; PRAGMA auto_vacuum = INCREMENTAL"); !done) return done;
   }
   // FULL: with NORMAL a power cut takes all since the last checkpoint. The log is kept short: a start reads it.
   if (auto done = connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                                     "PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 1048576;"
+                                     "PRAGMA wal_autocheckpoint = 1024; PRAGMA journal_size_limit = 1048576;"
                                      "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024");
       !done) {
     return done;

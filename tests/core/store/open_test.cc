@@ -135,12 +135,13 @@ void a_damaged_page(void** state) {
   StoreFixture& f = fixture_of(state);
   fill(f);
   const std::string good = read_whole_file(f.path);
-  assert_true(good.size() > 20 * 4096);
+  constexpr std::size_t kPage = 1024;
+  assert_true(good.size() > 20 * kPage);
   // Whichever page it hits: refused, or opened when nothing that matters was in it; never changed, never a crash.
   int refused = 0;
-  for (std::size_t page = 1; page < good.size() / 4096; ++page) {
+  for (std::size_t page = 1; page < good.size() / kPage; ++page) {
     std::string bad = good;
-    for (std::size_t i = 0; i < 64; ++i) bad[page * 4096 + i] = static_cast<char>(0xa5);
+    for (std::size_t i = 0; i < 64; ++i) bad[page * kPage + i] = static_cast<char>(0xa5);
     f.folder.write("portolan.db", bad);
     ::unlink((f.path + "-wal").c_str());
     ::unlink((f.path + "-shm").c_str());

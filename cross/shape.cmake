@@ -44,8 +44,8 @@ set(PORTOLAN_LOADS_PLUGINS true)
 set(portolan_link_options)  # of executables
 if(PORTOLAN_SHAPE STREQUAL "static")
   # At an address of its own choice at every start, as a dynamic one. What glibc warns about here (getaddrinfo, dlopen
-  # and their like need the shared libraries of the machine it was linked on) is code of libraries that we never call:
-  # tests/meta/names_test.sh keeps ours free of it.
+  # and their like need the shared libraries of the machine it was linked on) is code of libraries that we give no cause
+  # to call it: tests/meta/names_test.sh keeps ours free of it, tests/process/{names,tls}_test.cc look at the program.
   set(PORTOLAN_LOADS_PLUGINS false)
   set(portolan_link_options -static-pie -Wl,--no-warnings)
 elseif(PORTOLAN_SHAPE STREQUAL "plugin-host")

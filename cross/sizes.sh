@@ -10,12 +10,11 @@ while IFS=$'\t' read -r target shape budget _; do
   program=$root/build/cross/$target-$shape/portolan
   [[ -f $program ]] || continue
   found=1
-  # binutils of the host reads the ELF of any target that llvm-strip would; the cross one is certain to.
   case $target in
     arm64) strip=aarch64-linux-gnu-strip ;;
     armhf) strip=arm-linux-gnueabihf-strip ;;
     armel) strip=arm-linux-gnueabi-strip ;;
-    *) strip=strip ;;
+    *) strip="strip" ;;
   esac
   "$strip" -o "$program.stripped" "$program"
   bytes=$(stat -c %s "$program.stripped")

@@ -5,6 +5,9 @@
 set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES PORTOLAN_TARGET PORTOLAN_SYSROOT)  # or try_compile would lose them
 set(CMAKE_SYSTEM_NAME Linux)
 
+if("${CMAKE_SOURCE_DIR} ${PORTOLAN_SYSROOT}" MATCHES " .* ")
+  message(FATAL_ERROR "pkg-config cuts paths at blanks: move this to a folder without one (sysroot: ${PORTOLAN_SYSROOT})")
+endif()
 if(PORTOLAN_TARGET STREQUAL "arm64")
   set(CMAKE_SYSTEM_PROCESSOR aarch64)
   set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)

@@ -14,6 +14,7 @@
 #include "plugin/registry.h"
 
 #include <fmt/format.h>
+#include <openssl/ssl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <string_view>
 #include <optional>
 
 namespace portolan {
@@ -224,10 +226,17 @@ int parse_and_run(int argc, char** argv) {
   return dispatch(app, arguments);
 }
 
+// A machine's openssl.cnf may name engines and providers: shared objects, built for another OpenSSL than the one that is
+// linked into us. A dynamic build has the machine's OpenSSL, and obeys its administrator.
+void leave_openssl_alone() noexcept {
+  if constexpr (std::string_view(kPortolanShape) != "dynamic") OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) noexcept {
   int code = kExitFailed;
+  leave_openssl_alone();
   try {
     code = parse_and_run(argc, argv);
   } catch (const std::exception& error) {

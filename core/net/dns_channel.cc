@@ -129,7 +129,7 @@ DnsChannel::DnsChannel(Loop& loop, const Options& options)
     }
     const int set = ares_set_servers_ports_csv(channel_, list.c_str());
     if (set != ARES_SUCCESS) {
-      ares_destroy(channel_);
+      ares_destroy(channel_);  // the destructor of what was not constructed is not called
       throw std::runtime_error(fmt::format("cannot use the DNS servers {}: {}", list, ares_strerror(set)));
     }
   }

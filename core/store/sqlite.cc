@@ -41,6 +41,7 @@ int fill(const std::optional<FileStatus>& found, struct stat* out) noexcept {
   out->st_uid = found->user;
   out->st_gid = found->group;
   out->st_size = static_cast<off_t>(found->size);
+  out->st_blksize = 4096;  // it divides by this when a file grows in chunks
   return 0;
 }
 int stat_by_path(const char* path, struct stat* out) noexcept { return fill(file_status(path), out); }

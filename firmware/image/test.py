@@ -17,10 +17,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 from testing import life, power_cuts, settings, wear  # noqa: E402
+from testing.budget import budget  # noqa: E402
 from testing.machine import Failure, read_image  # noqa: E402
 from testing.report import Report  # noqa: E402
 
-IMAGE_LIMIT_BYTES = 16_000_000
+IMAGE_LIMIT_BYTES = budget("image")
 
 
 def arguments():
@@ -92,6 +93,7 @@ def main():
                 settings.check_reader(report)
                 settings.own_settings(image, fresh(), report)
                 settings.all_wrong(image, fresh(), report)
+                settings.cannot_start(image, fresh(), report)
             if "cuts" in wanted:
                 power_cuts.check(image, fresh(), options.power_cuts or 50, options.seed, report)
             if "idle" in wanted:

@@ -1,13 +1,16 @@
 // TLS as clients meet it: who is let in, in which version, and that no byte is lost at the ends.
+#include "app/build.h"
 #include "support/certificates.h"
 #include "support/daemon.h"
 
 #include <fmt/format.h>
 
 #include <string>
+#include <string_view>
 
 #include "support/cmocka.h"  // last: it defines fail()
 
+using namespace portolan;
 using namespace portolan::testing;
 
 namespace {
@@ -198,6 +201,23 @@ void many_sessions_shake_hands_at_once(void** state) {
   assert_true(wait_until([&] { return daemon.counter("echo", "sessions_open") == 0; }));
 }
 
+// A static build has an OpenSSL of its own, which must not load what the machine's openssl.cnf names. Here the file would
+// leave it without any cipher.
+void a_static_build_reads_no_openssl_cnf(void** state) {
+  if (std::string_view(kPortolanShape) == "dynamic") skip();
+  Daemon& daemon = daemon_of(state);
+  daemon.folder().write("openssl.cnf",
+                        "openssl_conf = init\n[init]\nproviders = list\n[list]\nnull = on\n[on]\nactivate = 1\n");
+  RunOptions options;
+  options.launch.environment = {{"OPENSSL_CONF", daemon.folder().file("openssl.cnf")}};
+  daemon.start(configuration(daemon, "mode = 'lines', transform = 'upper'"), options);
+  const ClientTls tls({.authority = authorities().ours.certificate});
+  Client client(daemon.address("echo", "tls"), {.tls = tls});
+  if (!client.connected()) print_error("%s\n", client.error().c_str());
+  assert_true(client.connected());
+  assert_true(answers(client));
+}
+
 }  // namespace
 
 int main() {
@@ -212,6 +232,7 @@ int main() {
       TEST(one_byte_at_a_time_works_too),
       TEST(plain_text_is_refused_and_counted),
       TEST(many_sessions_shake_hands_at_once),
+      TEST(a_static_build_reads_no_openssl_cnf),
   };
   return cmocka_run_group_tests_name("process.tls", tests, nullptr, nullptr);
 }

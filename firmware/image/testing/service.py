@@ -4,9 +4,10 @@ import json
 import time
 
 from . import clients
+from .budget import budget
 from .machine import BOOT_LIMIT_S, Failure
 
-RSS_LIMIT_KB = 8 * 1024
+RSS_LIMIT_KB = budget("rss") // 1024
 
 
 def expect(what, found, wanted):

@@ -28,6 +28,8 @@ SETTINGS = [
     (b"hostname=a\nhostname=b\n", {"hostname": "a"}, 1),
     (b"reboot\n; reboot\npassword=x\n=x\n", {}, 4),
     (b"\0\1\2\377\n" + b"x" * 20000, {}, 3),
+    (b"hostname=x" + b" " * 16000 + b"\naddress=10.0.0.2/24\n", {"address": "10.0.0.2/24"}, 1),
+    (b"a=b\n" * 4000 + b"hostname=late\n", {}, 21),
 ]
 DEFAULTS = {"hostname": "portolan", "address": "dhcp", "gateway": "", "dns": ""}
 
@@ -92,6 +94,18 @@ def all_wrong(image, disk, report):
         # The statistics work, in memory.
         if service.stats(machine)["echo"]["messages"] < 3:
             raise Failure("without a data partition, portolan stats counts nothing")
+
+
+def cannot_start(image, disk, report):
+    report.step("a configuration that portolan check takes, and with which the daemon cannot start")
+    _put(disk, "portolan.lua", b'return { services = { { plugin = "echo", listen = "tcp://192.0.2.77:7007" } } }')
+    with Machine(image, disk) as machine:
+        service.wait_for_service(machine)
+        service.talk(machine)
+        machine.log_in()
+        problems = machine.run("cat /run/problems")
+        if "/boot/portolan.lua gives way" not in problems:
+            raise Failure(f"it does not say which configuration it gave up:\n{problems}")
 
 
 def _built_in():

@@ -3,7 +3,8 @@
 # on, into FOLDER. Nothing is installed on the host, nothing of the target is run, and no root rights are needed.
 #
 # FOLDER/packages.stamp tells what is in it, and of which month: with the same list, nothing is done until the next month,
-# when it is made anew for the security updates of the libraries. When that fails, the old one is used, and that is said.
+# when it is made anew for the security updates of the libraries (one that had to do without: the next day). When that
+# fails, the old one is used, and that is said.
 set -euo pipefail
 
 (($# >= 3)) || { echo "usage: cross/sysroot.sh TARGET FOLDER PACKAGE..." >&2; exit 2; }
@@ -11,7 +12,10 @@ target=$1 folder=$2
 shift 2
 packages=("$@")
 stamp="$target $(date -u +%Y-%m) ${packages[*]}"
-[[ -f $folder/packages.stamp && $(<"$folder/packages.stamp") == "$stamp" ]] && exit 0
+if [[ -f $folder/packages.stamp ]]; then
+  has=$(<"$folder/packages.stamp")
+  [[ $has != "$stamp" && $has != "$target $(date -u +%Y-%m-%d) without security updates ${packages[*]}" ]] || exit 0
+fi
 
 new=$folder.new log=$folder.log
 mkdir -p -- "$(dirname -- "$folder")"
@@ -23,7 +27,7 @@ unpack() {
   local list
   list=$(IFS=,; echo "${packages[*]}")
   # Not /dev, and no device node: a sysroot is read by compilers, and made without root rights as well.
-  mmdebstrap --quiet "${mode[@]}" --architectures="$target" --variant=extract --include="$list" \
+  mmdebstrap "${mode[@]}" --architectures="$target" --variant=extract --include="$list" \
     --skip=output/dev --skip=output/mknod "$@" bookworm "$new" >"$log" 2>&1
 }
 
@@ -31,11 +35,12 @@ printf '%s\n' "== unpacking ${#packages[@]} packages of $target and what they ne
 done=0
 if unpack; then
   done=1
-elif grep -q -- '-security' "$log"; then
+elif grep -q '^E: .*-security' "$log"; then
   # mmdebstrap takes any index that fails for the end of the world; the one of the security updates of an architecture
   # that is not the host's is broken or late now and then.
   echo "== the security updates of $target cannot be read now, so its sysroot is of the last point release:" >&2
-  { grep -- '-security' "$log" || true; } | tail -n 2 | cut -c 1-200 >&2
+  grep '^E: .*-security' "$log" | head -n 2 | cut -c 1-240 >&2
+  stamp="$target $(date -u +%Y-%m-%d) without security updates ${packages[*]}"  # tried again the next day
   # shellcheck disable=SC2016  # "$1" is mmdebstrap's
   if unpack --setup-hook='sed -i /-security/d "$1"/etc/apt/sources.list'; then done=1; fi
 fi

@@ -5,7 +5,7 @@ set(documents ${root}/usr/share/doc/portolan)
 file(MAKE_DIRECTORY ${root}/lib/systemd ${root}/etc/portolan)
 file(RENAME ${root}/usr/lib/systemd/system ${root}/lib/systemd/system)
 configure_file(${CPACK_PORTOLAN_DEBIAN}/portolan.lua ${root}/etc/portolan/portolan.lua COPYONLY)
-configure_file(${CPACK_PORTOLAN_DEBIAN}/copyright ${documents}/copyright COPYONLY)
+configure_file(${CPACK_PORTOLAN_DEBIAN}/../../LICENSE ${documents}/copyright COPYONLY)
 configure_file(${CPACK_PORTOLAN_DEBIAN}/lintian-overrides ${root}/usr/share/lintian/overrides/portolan COPYONLY)
 configure_file(${CPACK_PORTOLAN_DEBIAN}/changelog ${documents}/changelog.Debian COPYONLY)
 

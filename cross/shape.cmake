@@ -48,6 +48,9 @@ if(PORTOLAN_SHAPE STREQUAL "static")
   # to call it: tests/meta/names_test.sh keeps ours free of it, tests/process/{names,tls}_test.cc look at the program.
   set(PORTOLAN_LOADS_PLUGINS false)
   set(portolan_link_options -static-pie -Wl,--no-warnings)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^arm")  # g++ 12 knows no -static-pie there, and makes a dynamic program of it
+    set(portolan_link_options -static -no-pie -Wl,--no-warnings)
+  endif()
 elseif(PORTOLAN_SHAPE STREQUAL "plugin-host")
   # A plugin brings a libstdc++ of its own; without exclude-libs it would be given parts of ours.
   set(portolan_link_options -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL)

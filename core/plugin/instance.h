@@ -29,6 +29,7 @@ namespace portolan {
 
 class DialAttempt;
 class OutboundTarget;
+class UdpLink;
 struct SessionStatus;
 
 // What a service shares between its workers and keeps across reloads, found by its name.
@@ -103,12 +104,13 @@ class Instance final : public Context {
   // ---- For the worker ----
   // Ends streams that have been quiet for this long, now and from now on; the plugin is told.
   void drain(Duration quiet) noexcept;
-  // A newer generation serves: streams go on until they end, datagram peers go over to it.
+  // A newer generation serves: streams go on until they end, and so do datagram peers that the plugin keeps; the others
+  // go over to it.
   void retire() noexcept;
   // Ends every stream at once.
   void abort_all() noexcept;
   std::size_t sessions() const noexcept {
-    return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size();
+    return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size() + peers.size();
   }
   // Calls `task` once there is no session left (soon, never from inside this call).
   void when_idle(std::function<void()> task);
@@ -134,6 +136,7 @@ class Instance final : public Context {
   TimeoutQueue outbound;   // dialed: no timeout of their own
   TimeoutQueue peers;
   std::set<DialAttempt*> attempts;
+  std::set<UdpLink*> links;
   DatagramSessions datagram_sessions{*this};
   bool draining = false;
 

@@ -162,8 +162,8 @@ void other_names_are_refused(void** state) {
               "the certificate is for \"*.lan\", \"f*o.lan\", \"192.0.2.1\" and 2 more, not for \"lan\"");
   assert_part(f.dial("a.b.lan"), "not for \"a.b.lan\"");
   assert_part(f.dial("192.0.2.2"), "not for \"192.0.2.2\"");
-  f.serve(issue_for(f.authority, "x", "DNS:f*o.lan"));
-  assert_part(f.dial("foo.lan"), "not for \"foo.lan\"");
+  f.serve(issue_for(f.authority, "x", "DNS:f*.home.arpa"));
+  assert_part(f.dial("foo.home.arpa"), "not for \"foo.home.arpa\"");
   // An address is not a name, whatever the certificate says; and what it says is made printable.
   f.serve(issue_for(f.authority, "192.0.2.1", "DNS:192.0.2.1"));
   assert_text(f.dial("192.0.2.1"), "the certificate is for \"192.0.2.1\", not for \"192.0.2.1\"");

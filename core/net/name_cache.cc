@@ -49,6 +49,8 @@ struct NameHandle::Waiter {
     const CachedNameCallback wanted = std::exchange(callback, {});
     if (wanted) contain("what waits for a name", [&] { wanted(std::move(*result)); });
   }
+  // What the callback holds is destroyed when it is out of its place: it may come back here.
+  void drop() noexcept { const CachedNameCallback unwanted = std::exchange(callback, {}); }
 };
 
 NameHandle& NameHandle::operator=(NameHandle&& other) noexcept {
@@ -60,8 +62,7 @@ NameHandle& NameHandle::operator=(NameHandle&& other) noexcept {
 }
 
 void NameHandle::cancel() noexcept {
-  // Destroyed at the end, and not in its place: what it holds may come back here.
-  if (const auto waiter = std::move(waiter_)) const CachedNameCallback unwanted = std::exchange(waiter->callback, {});
+  if (const auto waiter = std::move(waiter_)) waiter->drop();
 }
 
 bool NameHandle::pending() const noexcept { return waiter_ && waiter_->callback; }
@@ -218,8 +219,7 @@ struct NameCache::State : std::enable_shared_from_this<State> {
     const auto self = shared_from_this();  // a callback may destroy the cache
     // Those that a callback adds wait for the next turn.
     for (const Waiter& waiter : std::exchange(ready, {})) {
-      if (closed) return;
-      waiter->call();
+      closed ? waiter->drop() : waiter->call();
     }
   }
 
@@ -241,15 +241,12 @@ NameCache::~NameCache() {
   state.closed = true;
   state.delivery.stop();
   // What a callback holds may be handles of this very cache, which come back to their waiters: none is erased here.
-  const auto drop = [](const State::Waiter& waiter) {
-    const CachedNameCallback unwanted = std::exchange(waiter->callback, {});
-  };
   for (State::Entry& entry : state.entries) {
     entry.lookup.cancel();
     entry.timer.stop();
-    std::ranges::for_each(entry.waiters, drop);
+    for (const State::Waiter& waiter : entry.waiters) waiter->drop();
   }
-  std::ranges::for_each(state.ready, drop);
+  for (const State::Waiter& waiter : state.ready) waiter->drop();
 }
 
 const CachedName* NameCache::find(std::string_view name, AddressFamily family) noexcept {

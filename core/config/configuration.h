@@ -53,6 +53,7 @@ struct ServiceConfiguration {
   std::string name;
   std::size_t index = 0;  // in the configuration's `services`, from 0
   const Descriptor* plugin = nullptr;
+  std::string folder;  // of the file, which relative paths belong to
   std::vector<Endpoint> listen;
   LimitOptions limits;
   std::optional<TlsOptions> tls;

@@ -129,6 +129,7 @@ void read_service(Value table, std::size_t index, const Registry& registry, Chec
   const std::size_t problems_before = checker.problems.size();
   ServiceConfiguration service;
   service.index = index;
+  service.folder = config_folder_of(configuration.file);
 
   std::vector<std::string_view> plugin_names;
   for (const Descriptor* plugin : registry.all()) plugin_names.push_back(plugin->name);
@@ -142,7 +143,7 @@ void read_service(Value table, std::size_t index, const Registry& registry, Chec
   }
   std::vector<std::string> hooks;
   if (service.plugin != nullptr) read_hooks(table, *service.plugin, path, checker, hooks);
-  read_service_options(table, path, config_folder_of(configuration.file), checker, service);
+  read_service_options(table, path, service.folder, checker, service);
   // Without its plugin, nobody knows what else may stand here.
   if (service.plugin != nullptr) {
     const Descriptor& plugin = *service.plugin;

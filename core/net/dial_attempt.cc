@@ -3,6 +3,7 @@
 #include "base/callback.h"
 #include "base/net_error.h"
 #include "base/unique_fd.h"
+#include "config/core_schema.h"
 #include "net/stream_connection.h"
 #include "net/worker_io.h"
 #include "plugin/instance.h"
@@ -21,7 +22,8 @@ namespace portolan {
 
 // ---- The target ----------------------------------------------------------------------------------------------
 
-std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make(const TargetOptions& options) {
+std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make(const TargetOptions& options,
+                                                                                 const std::string& folder) {
   auto endpoint = Endpoint::parse_target(options.address);
   if (!endpoint) return std::unexpected(endpoint.error());
   std::unique_ptr<OutboundTarget> target(new OutboundTarget());
@@ -32,6 +34,18 @@ std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make
     if (!source) return std::unexpected(fmt::format("source: {}", source.error()));
     target->source_ = *source;
   }
+  if (target->transport() != Transport::tls) return target;
+  const auto path = [&](std::string_view text) { return text.empty() ? std::string() : resolve_path(folder, text); };
+  TlsClientOptions tls{.name = std::string(options.tls.name),
+                       .ca = path(options.tls.ca),
+                       .certificate = path(options.tls.certificate),
+                       .key = path(options.tls.key),
+                       .verify = options.tls.verify};
+  if (!options.tls.pins.empty())
+    for (const std::string_view pin : split_list(options.tls.pins, ',')) tls.pins.emplace_back(pin);
+  auto context = TlsClientContext::make(tls);
+  if (!context) return std::unexpected(context.error());
+  target->tls_ = std::move(*context);
   return target;
 }
 
@@ -61,23 +75,29 @@ DialAttempt::~DialAttempt() { instance_.attempts.erase(this); }
 void DialAttempt::start() {
   const std::string& name = target_.endpoint().name;
   if (name.empty()) return try_next();
-  lookup_ = instance_.io.resolver().resolve(name, AddressFamily::any,
-                                            [this](ResolveResult result) { resolved(std::move(result)); });
+  NameCache& names = instance_.io.names();
+  if (const CachedName* known = names.find(name, AddressFamily::any)) return try_addresses(*known);
+  lookup_ = names.lookup(name, AddressFamily::any, [this](const auto& result) { resolved(result); });
   wait();
 }
 
-void DialAttempt::resolved(ResolveResult result) {
-  instance_.io.tick();
-  if (!result) {
+void DialAttempt::resolved(const std::expected<CachedName, ResolveFailure>& result) noexcept {
+  WorkerIo& io = instance_.io;
+  io.tick();
+  if (result) {
+    try_addresses(*result);
+  } else {
     remember(result.error().error, result.error().message);
-    return report(failure_);
+    report(failure_);
   }
-  for (const auto& one : result->addresses) {
-    addresses_.push_back(one.address);
-    addresses_.back().set_port(target_.endpoint().address.port());
-  }
+  io.settle();
+}
+
+void DialAttempt::try_addresses(const CachedName& name) noexcept {
+  if (!contain("the addresses of a name", [&] { addresses_ = name.addresses; }))
+    return fail_later(NetError::system, "out of memory");
+  for (Address& one : addresses_) one.set_port(target_.endpoint().address.port());
   try_next();
-  instance_.io.settle();
 }
 
 socklen_t DialAttempt::socket_address(sockaddr_storage& out) const noexcept {
@@ -117,7 +137,11 @@ void DialAttempt::try_next() noexcept {
   descriptor.release();
 }
 
-std::unique_ptr<TlsSession> DialAttempt::begin_tls(int) const { return nullptr; }
+std::unique_ptr<TlsSession> DialAttempt::begin_tls(int descriptor) const {
+  const Endpoint& endpoint = target_.endpoint();
+  return TlsSession::connect(*target_.tls(), descriptor,
+                             endpoint.name.empty() ? endpoint.address.host() : endpoint.name);
+}
 
 void DialAttempt::wait() noexcept {
   if (timer_) return;
@@ -144,7 +168,7 @@ void DialAttempt::remember(NetError why, std::string_view message) {
 }
 
 // Not from inside dial: the timer that waits strikes at once instead.
-void DialAttempt::fail_later(NetError why, std::string message) {
+void DialAttempt::fail_later(NetError why, std::string message) noexcept {
   remember(why, message);
   const bool more = next_ < addresses_.size();
   timer_.emplace(instance_.io.loop(), [this, more] {

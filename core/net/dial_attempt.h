@@ -6,8 +6,9 @@
 #pragma once
 
 #include "net/address.h"
-#include "net/resolver.h"
-#include "net/tls.h"
+#include "net/name_cache.h"
+#include "net/tls_client.h"
+#include "net/tls_session.h"
 #include "plugin/service.h"
 
 #include <expected>
@@ -24,19 +25,23 @@ class StreamConnection;
 class OutboundTarget final : public Target {
  public:
   // Reads files (certificates) but opens nothing else. The error is a sentence without the target.
-  static std::expected<std::unique_ptr<OutboundTarget>, std::string> make(const TargetOptions& options);
+  // Relative paths belong to `folder`.
+  static std::expected<std::unique_ptr<OutboundTarget>, std::string> make(const TargetOptions& options,
+                                                                          const std::string& folder);
 
   std::string_view text() const noexcept override { return text_; }
   Transport transport() const noexcept override { return endpoint_.transport; }
 
   const Endpoint& endpoint() const noexcept { return endpoint_; }
   const Address& source() const noexcept { return source_; }
+  const TlsClientContext* tls() const noexcept { return tls_.get(); }  // of a tls:// target
 
  private:
   OutboundTarget() = default;
   std::string text_;
   Endpoint endpoint_;
   Address source_;
+  std::shared_ptr<const TlsClientContext> tls_;
 };
 
 class DialAttempt final : public Dial {
@@ -49,6 +54,7 @@ class DialAttempt final : public Dial {
   static StreamHandler* succeed(DialAttempt* attempt, Stream& stream) noexcept;
   static void fail(DialAttempt* attempt, NetError why, std::string_view message) noexcept;
   socklen_t socket_address(sockaddr_storage& out) const noexcept;
+  // Null when out of memory.
   std::unique_ptr<TlsSession> begin_tls(int descriptor) const;
   // It takes longer than the callback that began it: from now on there is a timer for its timeout.
   void wait() noexcept;
@@ -57,9 +63,10 @@ class DialAttempt final : public Dial {
   DialAttempt(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler);
   ~DialAttempt();
   void start();
-  void resolved(ResolveResult result);
+  void resolved(const std::expected<CachedName, ResolveFailure>& result) noexcept;
+  void try_addresses(const CachedName& name) noexcept;
   void try_next() noexcept;
-  void fail_later(NetError why, std::string message);
+  void fail_later(NetError why, std::string message) noexcept;
   void timed_out() noexcept;
   void report(NetError why) noexcept;
   void remember(NetError why, std::string_view message);
@@ -72,7 +79,7 @@ class DialAttempt final : public Dial {
   std::size_t next_ = 0;            // of the addresses
   Address address_;                 // that is tried
   StreamConnection* connection_ = nullptr;
-  ResolveHandle lookup_;
+  NameHandle lookup_;
   std::optional<LoopTimer> timer_;
   NetError failure_ = NetError::none;
   std::string message_;

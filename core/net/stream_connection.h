@@ -10,7 +10,7 @@
 #include "event/io_event.h"
 #include "net/address.h"
 #include "net/timeout_queue.h"
-#include "net/tls.h"
+#include "net/tls_session.h"
 #include "plugin/service.h"
 
 #include <cstdint>

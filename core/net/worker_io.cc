@@ -11,9 +11,10 @@ WorkerIo::WorkerIo(Loop& loop, unsigned worker)
       resume_timer_(loop, [this] { run_resumes(); }),
       retire_timer_(loop, [this] { run_retired(); }) {}
 
-Resolver& WorkerIo::resolver() {
+NameCache& WorkerIo::names() {
   if (!resolver_) resolver_ = std::make_unique<Resolver>(loop_);
-  return *resolver_;
+  if (!names_) names_ = std::make_unique<NameCache>(loop_, *resolver_);
+  return *names_;
 }
 
 void WorkerIo::run_retired() {

@@ -4,7 +4,7 @@
 
 #include "event/loop.h"
 #include "net/datagram_batch.h"
-#include "net/resolver.h"
+#include "net/name_cache.h"
 #include "net/splice_pipe.h"
 
 #include <cstddef>
@@ -54,7 +54,7 @@ class WorkerIo {
   Turn& turn() noexcept { return turn_; }
   PipePool& pipes() noexcept { return pipes_; }
   DatagramBatch& datagrams() noexcept { return datagrams_; }
-  Resolver& resolver();  // made when it is first wanted
+  NameCache& names();  // made when it is first wanted; throws when it cannot be
 
   // The stream was written to, closed or refused outside of its own callback: settle it when this callback ends.
   void mark(StreamConnection& stream) { marked_.push_back(&stream); }
@@ -84,6 +84,7 @@ class WorkerIo {
   PipePool pipes_;
   DatagramBatch datagrams_{loop_};
   std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<NameCache> names_;
   std::vector<StreamConnection*> marked_;
   std::set<std::pair<Duration, StreamConnection*>> resumes_;
   LoopTimer resume_timer_;

@@ -118,7 +118,7 @@ TimerHandle Instance::timer(TimerHandler& handler) noexcept {
 const Target* Instance::target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept {
   const Target* made = nullptr;
   const bool done = contain("a target", [&] {
-    auto target = OutboundTarget::make(options);
+    auto target = OutboundTarget::make(options, configuration.folder);
     if (!target) return problems.add(key, target.error());
     targets_.push_back(std::move(*target));
     made = targets_.back().get();
@@ -132,10 +132,21 @@ DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& h
 }
 
 DatagramLink* Instance::link(const Target& target, DatagramLinkHandler& handler) noexcept {
-  const auto& outbound_target = static_cast<const OutboundTarget&>(target);
+  const auto& to = static_cast<const OutboundTarget&>(target);
   DatagramLink* made = nullptr;
   contain("a datagram link", [&] {
-    auto link = UdpLink::open(*this, outbound_target.endpoint().address, outbound_target.source(), handler);
+    Address address = to.endpoint().address;
+    if (const std::string& name = to.endpoint().name; !name.empty()) {
+      const CachedName* known = io.names().find(name, AddressFamily::any);
+      if (!known) {
+        // For the next one that asks.
+        names_asked_[name] = io.names().lookup(name, AddressFamily::any, [](const auto&) {});
+        return log(LogLevel::info, fmt::format("cannot send to {} yet: the name is being looked up", target.text()));
+      }
+      address = known->addresses.front();
+      address.set_port(to.endpoint().address.port());
+    }
+    auto link = UdpLink::open(*this, address, to.source(), handler);
     if (link)
       made = *link;
     else

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <expected>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -153,6 +154,7 @@ class Instance final : public Context {
   const bool counts_clients_;
   std::vector<InstanceTimer*> timers_;
   std::vector<std::unique_ptr<OutboundTarget>> targets_;
+  std::map<std::string, NameHandle> names_asked_;
   LoopTimer timeout_timer_;
   Duration armed_for_ = Duration::max();
   Duration drain_quiet_{};

@@ -100,19 +100,15 @@ NoPlace Balancer::gather(std::span<const Backend* const> tried, Duration now) no
   Rank best = kNever;
   bool full = false;          // one that is available
   bool full_standby = false;  // one that is down or ejected
-  bool shut = false;          // down, ejected or kept by its breaker
-  bool broken = false;        // kept by its breaker
+  bool shut = false;          // one that is down, ejected or kept by its breaker
   const std::vector<Member>& members = set_->members();
   for (std::size_t index = 0; index < members.size(); ++index) {
     const Member& member = members[index];
     const Standing standing = set_->standing(member, now);
     if (standing == Standing::drained) continue;
-    if (standing == Standing::breaker) {
-      broken = true;
-      continue;
-    }
     const bool out = standing != Standing::available;
     if (out) shut = true;
+    if (standing == Standing::breaker) continue;
     const std::uint32_t sessions = member.backend->sessions();
     const std::uint32_t limit = member.settings.max_sessions;
     if (refused_[index] || (limit != 0 && sessions >= limit)) {
@@ -127,10 +123,10 @@ NoPlace Balancer::gather(std::span<const Backend* const> tried, Duration now) no
     best = rank;
     candidates_.push_back({index, std::max(set_->effective_weight(member, now), 1U), sessions});
   }
-  // Those that are down or ejected are for when all are, not for when the others are full or broken.
-  if (best >= 4 && (full || broken)) candidates_.clear();
-  if (full || (full_standby && set_->settings().fail_open && !broken)) return NoPlace::full;
-  return shut || broken ? NoPlace::unavailable : NoPlace::drained;
+  // Those that are down or ejected are for when nothing else lives, not for when the others are full.
+  if (best >= 4 && full) candidates_.clear();
+  if (full || (full_standby && set_->settings().fail_open)) return NoPlace::full;
+  return shut ? NoPlace::unavailable : NoPlace::drained;
 }
 
 std::size_t Balancer::pick(const Address& client) noexcept {

@@ -51,7 +51,7 @@ class Balancer {
   Balancer(std::shared_ptr<const BackendSet> set, const BalanceSettings& settings, unsigned worker, std::uint64_t seed);
 
   // A place for a session of `client`. Backends in `tried` have failed for it already: they come last. Backups come after
-  // all others. When all are down or ejected, fail_open tries them all the same.
+  // all others. When nothing else lives, fail_open tries those that are down or ejected; never one that its breaker keeps.
   std::expected<Place, NoPlace> choose(const Address& client, std::span<const Backend* const> tried, Duration now,
                                        Events& events) noexcept;
   // A place at the backend that a script has named, which may be a backup, down or ejected, but not drained or full.

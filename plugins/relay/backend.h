@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace portolan::relay {
@@ -28,6 +29,12 @@ struct BackendSettings {
   double rate = 0;                 // new sessions per second; 0: no limit
   friend bool operator==(const BackendSettings&, const BackendSettings&) = default;
 };
+
+// The name of a backend that was given none.
+constexpr std::string_view backend_name(std::string_view address) noexcept {
+  const std::size_t end = address.find("://");
+  return end == std::string_view::npos ? address : address.substr(end + 3);
+}
 
 class Backend {
  public:

@@ -69,6 +69,7 @@ void Place::failed(Failure what, std::string_view reason, Duration now, Events& 
   Backend& backend = *member_->backend;
   auto& counter = what == Failure::dial ? backend.failed : backend.closed_early;
   counter.fetch_add(1, std::memory_order_relaxed);
+  if (what == Failure::closed_early && !set_->settings().passive.early_close) return leave();
   judge(false, now, events);
   if (backend.ejection.on_failure(set_->settings().passive)) {
     set_->state().eject(*set_, *member_, reason, now, events);

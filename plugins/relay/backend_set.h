@@ -53,7 +53,7 @@ class BackendSet {
   const Member* find(std::string_view backend) const noexcept;
 
   Standing standing(const Member& member, Duration now) const noexcept;
-  // In hundredths. It grows from a tenth to all of the weight over `slow_start` when a backend has come back: from being
+  // In hundredths. It grows from a tenth to all of the weight over `slow_start` when a backend has come back from being
   // down, ejected or drained.
   std::uint32_t effective_weight(const Member& member, Duration now) const noexcept;
 
@@ -97,8 +97,8 @@ class Place {
   void answered(Duration now, Events& events) noexcept;
   // It does not: `reason` in a few words. The place is given back.
   void failed(Failure what, std::string_view reason, Duration now, Events& events) noexcept;
-  // Gives the place back without a word about the backend. A client that leaves before an answer proves nothing: a stopped
-  // process has its connections made by the kernel.
+  // Gives the place back without a word about the backend. A client that leaves before an answer proves nothing: for a
+  // stopped process the kernel still makes connections.
   void leave() noexcept;
 
  private:

@@ -3,13 +3,13 @@
 // One for each worker and generation, on that worker's thread: it takes no lock and allocates nothing. What it looks at
 // of other workers' sessions is as of a moment ago, but a backend never gets more than max_sessions.
 //
-// - round_robin: smooth weighted round robin as in nginx (ngx_http_upstream_round_robin.c): no bursts on heavy backends.
+// - round_robin: smooth weighted round robin as in nginx (ngx_http_upstream_round_robin.c): heavy ones get no bursts.
 // - random_two: the less loaded of two taken at random by weight (Mitzenmacher, "The power of two choices in randomized
 //   load balancing", 2001).
 // - least_sessions: fewest sessions for its weight; those that are equal take turns.
 // - hash: by the client's address, an IPv6 client by its /64: weighted rendezvous hashing (Thaler and Ravishankar 1998;
-//   the logarithmic weights are Schindelhauer and Schomaker's, 2005). It needs no table, and whatever changes (a backend
-//   goes, is down, has another weight) moves only the clients that it must. Costs 20 ns for each backend.
+//   the logarithmic weights are Schindelhauer and Schomaker's, 2005). It needs no table, and whatever changes (one goes,
+//   is down, has another weight) moves only the clients that it must.
 //   With hash_load, none gets more than that multiple of its share of the sessions (Mirrokni, Thorup and Zadimoghaddam,
 //   "Consistent hashing with bounded loads", 2018).
 // - first: the first in the configuration that can take it.
@@ -50,8 +50,9 @@ class Balancer {
   // `worker` lets the turns of different workers begin with different backends. Throws std::bad_alloc.
   Balancer(std::shared_ptr<const BackendSet> set, const BalanceSettings& settings, unsigned worker, std::uint64_t seed);
 
-  // A place for a session of `client`. Backends in `tried` have failed for it already: they come last. Backups come after
-  // all others. When nothing else lives, fail_open tries those that are down or ejected; never one that its breaker keeps.
+  // A place for a session of `client`. Backends in `tried` have failed for it already: they come last. Backups come
+  // after all others. When nothing else lives, fail_open tries those that are down or ejected; never one that its
+  // breaker keeps.
   std::expected<Place, NoPlace> choose(const Address& client, std::span<const Backend* const> tried, Duration now,
                                        Events& events) noexcept;
   // A place at the backend that a script has named, which may be a backup, down or ejected, but not drained or full.

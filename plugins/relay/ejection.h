@@ -14,7 +14,8 @@
 namespace portolan::relay {
 
 struct PassiveSettings {
-  std::uint32_t failures = 5;  // in a row: dials, or ends before a byte came from the backend; 0: no ejection
+  std::uint32_t failures = 5;  // in a row; 0: no ejection
+  bool early_close = true;     // an end by the backend before its first byte is a failure, not only a failed dial
   Duration base = std::chrono::seconds(10);  // the n-th time it is base * 2^(n-1)
   Duration max = std::chrono::minutes(5);    // at most; and n falls by one for each `max` without an ejection
   std::uint32_t max_share = 50;              // percent of the backends that may be ejected at a time, at least one

@@ -15,11 +15,6 @@ std::uint64_t key_of(std::string_view name) noexcept {
   return mix(hash);
 }
 
-std::string name_of(std::string_view address) {
-  const std::size_t end = address.find("://");
-  return std::string(end == std::string_view::npos ? address : address.substr(end + 3));
-}
-
 std::string_view word_for(Standing standing, const BackendSet& set, const Backend& backend) noexcept {
   const bool breaks = set.settings().breaker.failures != 0;
   const BreakerState breaker = backend.breaker.view().state;
@@ -42,7 +37,7 @@ BackendStatus status_of(const Backend& backend, Duration now) {
   const Health::View health = backend.health.view();
   const Breaker::View breaker = backend.breaker.view();
   BackendStatus status;
-  status.name = name_of(backend.address());
+  status.name = backend_name(backend.address());
   status.address = backend.address();
   status.reason = health.reason;
   status.since_ms = ms_since(std::max(health.since, breaker.since), now);
@@ -72,7 +67,7 @@ std::shared_ptr<const BackendSet> RelayState::set_for(const SetSettings& setting
   const std::lock_guard lock(mutex_);
   SetSettings named = settings;
   for (BackendSettings& backend : named.backends)
-    if (backend.name.empty()) backend.name = name_of(backend.address);
+    if (backend.name.empty()) backend.name = backend_name(backend.address);
   if (auto latest = latest_.lock(); latest && latest->settings() == named) return latest;
   std::erase_if(backends_, [](const auto& entry) { return entry.second.expired(); });
   std::vector<Member> members;

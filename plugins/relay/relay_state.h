@@ -1,10 +1,11 @@
 // What the workers and generations of one relay service share: its backends as they are known, who waits, and the rules
 // that look at several backends at once.
 //
-// One for a service, for as long as it is configured (core's SharedState holds it). Any thread may call anything here;
-// nothing here is called for a message, and for a session only set_for and what went wrong take a lock.
+// One for a service, owned by core (Context::shared_state). Any thread may call anything here; nothing of it is called
+// for a message, and a session takes no lock but where something goes wrong or somebody waits.
 #pragma once
 
+#include "plugin/service.h"
 #include "plugins/relay/backend_set.h"
 #include "plugins/relay/random.h"
 #include "plugins/relay/retry.h"
@@ -14,20 +15,23 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 
 namespace portolan::relay {
 
-class RelayState {
+class RelayState final : public SharedState {
  public:
+  // For Context::shared_state.
+  static SharedState* make() noexcept { return new (std::nothrow) RelayState; }
   RelayState() = default;
   RelayState(const RelayState&) = delete;
   RelayState& operator=(const RelayState&) = delete;
 
   // The set of a configuration. A backend whose address is known already is the same Backend; equal settings give the
-  // same set, so that the workers of a generation share it. Changes nothing for other sets. Addresses are different from
-  // each other. Throws std::bad_alloc.
+  // same set, so that the workers of a generation share it. Changes nothing for other sets. No two addresses are equal.
+  // Throws std::bad_alloc.
   std::shared_ptr<const BackendSet> set_for(const SetSettings& settings);
 
   // A check of the backend is done; see Health::on_result.

@@ -72,6 +72,17 @@ void failures_in_a_row_eject(void**) {
   assert_int_equal(b1.sessions(), 0);
 }
 
+void an_early_end_may_be_forgiven(void**) {
+  SetSettings settings = ejecting({1, 1});
+  settings.passive.early_close = false;
+  settings.breaker.failures = 1;
+  Relay relay(settings);
+  for (int n = 0; n < 9; ++n) relay.session(0).failed(Failure::closed_early, "closed", kStart, relay.events);
+  expect(told(relay.events), "");
+  assert_int_equal(relay.set->members()[0].backend->closed_early.load(), 9);
+  assert_int_equal(relay.set->members()[0].backend->sessions(), 0);
+}
+
 void the_time_doubles_and_is_forgotten(void**) {
   Relay relay(ejecting({1, 1}));
   Duration now = kStart;
@@ -136,6 +147,7 @@ void who_cannot_be_chosen_is_not_what_is_left(void**) {
 int main() {
   const CMUnitTest tests[] = {
       cmocka_unit_test(failures_in_a_row_eject),
+      cmocka_unit_test(an_early_end_may_be_forgiven),
       cmocka_unit_test(the_time_doubles_and_is_forgotten),
       cmocka_unit_test(no_more_than_a_share_and_never_the_last),
       cmocka_unit_test(who_cannot_be_chosen_is_not_what_is_left),

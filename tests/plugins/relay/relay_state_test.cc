@@ -106,6 +106,22 @@ void status_says_how_things_are(void**) {
   assert_string_equal(told(events).c_str(), "breaker_open b3 gets no sessions for 8s: its breaker is open\n");
 }
 
+void a_full_backend_keeps_no_trial(void**) {
+  RelayState state;
+  SetSettings settings = backends({1});
+  settings.backends[0].max_sessions = 1;
+  settings.breaker = {.failures = 1, .reset_after = 1s, .trials = 1, .successes = 1};
+  const auto set = state.set_for(settings);
+  const Member& member = set->members()[0];
+  Events events;
+  Place::take(*set, member, kStart, events).failed(Failure::dial, "refused", kStart, events);
+  assert_false(static_cast<bool>(Place::take(*set, member, kStart, events)));
+  assert_true(member.backend->take_place(1));  // by a session from before
+  assert_false(static_cast<bool>(Place::take(*set, member, kStart + 1s, events)));
+  member.backend->give_place_back();
+  assert_true(static_cast<bool>(Place::take(*set, member, kStart + 1s, events)));
+}
+
 // ---- Several threads -----------------------------------------------------------------------------------------
 
 constexpr unsigned kThreads = 4;
@@ -255,6 +271,7 @@ int main() {
       cmocka_unit_test(a_backend_is_known_by_its_address),
       cmocka_unit_test(a_removed_backend_drains),
       cmocka_unit_test(status_says_how_things_are),
+      cmocka_unit_test(a_full_backend_keeps_no_trial),
       cmocka_unit_test(least_sessions_is_even_over_workers),
       cmocka_unit_test(workers_share_it),
       cmocka_unit_test(no_wake_up_is_lost),

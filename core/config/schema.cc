@@ -125,6 +125,7 @@ class OptionTree::Reading {
       case OptionType::address:
       case OptionType::target: return address(value, path);
       case OptionType::table:
+        if (value.kind == Value::Kind::text && !option_.short_key.empty()) return short_table(value, path);
         if (value.kind != Value::Kind::table) return wrong(path, value);
         return table(value, path);
     }
@@ -240,6 +241,17 @@ class OptionTree::Reading {
     report_unknown_keys(value, known, path, checker_);
     if (!option_.list) entry_.tables.clear();
     entry_.tables.push_back(OptionTree::read(value, option_.fields, path, checker_));
+  }
+
+  void short_table(const Value& value, const std::string& path) {
+    OptionTree tree(option_.fields);
+    for (Entry& entry : tree.entries_) {
+      if (entry.option->key != option_.short_key) continue;
+      entry.written = true;
+      Reading(entry, path, checker_).read(value);
+    }
+    if (!option_.list) entry_.tables.clear();
+    entry_.tables.push_back(std::move(tree));
   }
 
   Entry& entry_;
@@ -386,6 +398,22 @@ void report_unknown_keys(const Value& table, std::span<const std::string_view> k
   for (const std::string& key : table.other_keys) checker.add(path + key, "unknown key: keys are text");
 }
 
+namespace {
+// What is wrong with a table's short_key, or an empty text.
+std::string_view check_short_key(const Option& option) {
+  const Option* named = nullptr;
+  for (const Option& field : option.fields) {
+    if (field.key == option.short_key) {
+      named = &field;
+    } else if (field.required) {
+      return "has a short_key, and a required key beside it";
+    }
+  }
+  if (named == nullptr) return "has a short_key that is none of its fields";
+  return is_text(named->type) && !named->list ? "" : "has a short_key that is no text";
+}
+}  // namespace
+
 std::string check_schema(std::span<const Option> schema) {
   for (std::size_t at = 0; at < schema.size(); ++at) {
     const Option& option = schema[at];
@@ -407,6 +435,9 @@ std::string check_schema(std::span<const Option> schema) {
     }
     if (option.list && !is_text(option.type) && option.type != OptionType::table) {
       return wrong("is a list of a type that cannot be listed (text, choice, address and table can)");
+    }
+    if (!option.short_key.empty()) {
+      if (const std::string_view what = check_short_key(option); !what.empty()) return wrong(what);
     }
     if (option.type == OptionType::table) {
       if (option.fields.empty()) return wrong("is a table without fields");

@@ -30,6 +30,13 @@ std::string bound_text(const Option& option, double value) {
   }
 }
 
+// The field that a text in a table's place stands for.
+const Option* short_field(const Option& option) {
+  for (const Option& field : option.fields)
+    if (field.key == option.short_key) return &field;
+  return nullptr;
+}
+
 }  // namespace
 
 std::vector<std::string_view> split_list(std::string_view text, char separator) {
@@ -46,7 +53,7 @@ std::string expected_text(const Option& option) {
   if (option.list) {
     Option one = option;
     one.list = false;
-    if (option.type == OptionType::table) return "a list of tables";
+    if (option.type == OptionType::table && option.short_key.empty()) return "a list of tables";
     return expected_text(one) + ", or a list of such";
   }
   const std::string range = range_text(option);
@@ -68,7 +75,10 @@ std::string expected_text(const Option& option) {
     case OptionType::rate: return "a rate such as \"100/s\"" + bounds;
     case OptionType::address: return "an address such as \"tcp://127.0.0.1:7007\"";
     case OptionType::target: return "an address to connect to such as \"tcp://192.0.2.7:80\" or \"tcp://nas.lan:80\"";
-    case OptionType::table: return "a table";
+    case OptionType::table: {
+      const Option* field = short_field(option);
+      return field ? expected_text(*field) + ", or a table" : "a table";
+    }
   }
   return {};
 }
@@ -138,6 +148,11 @@ std::string type_text(const Option& option) {
       one = "table";
       many = "tables";
       break;
+  }
+  if (const Option* field = short_field(option)) {
+    Option text = *field;
+    text.list = option.list;
+    return fmt::format("{} or {}", type_text(text), option.list ? many : one);
   }
   return option.list ? fmt::format("list of {}", many) : std::string(one);
 }

@@ -52,6 +52,7 @@ struct Option {
   bool required = false;
   bool list = false;  // a Lua array of this type; a single value stands for an array of one
   std::span<const Option> fields = {};
+  std::string_view short_key = {};  // of a table: a text in the table's place is the value of this key
 };
 
 // The checked values, defaults filled in. Lives as long as the service that was made with it, and so do its views.

@@ -96,6 +96,14 @@ void options_without_sense_are_refused(void**) {
   expect_option_refused({.key = "a", .type = OptionType::table}, "a table without fields");
   expect_option_refused({.key = "a", .type = OptionType::text, .fallback = "x", .required = true}, "never used");
   expect_option_refused({.key = "a", .type = static_cast<OptionType>(99)}, "no known type");
+  const Option fields[] = {{.key = "at", .type = OptionType::text}, {.key = "n", .type = OptionType::integer}};
+  const Option demanding[] = {{.key = "at", .type = OptionType::text},
+                              {.key = "name", .type = OptionType::text, .required = true}};
+  constexpr auto kTable = OptionType::table;
+  expect_option_refused({.key = "a", .type = kTable, .fields = fields, .short_key = "x"}, "none of its fields");
+  expect_option_refused({.key = "a", .type = kTable, .fields = fields, .short_key = "n"}, "that is no text");
+  expect_option_refused({.key = "a", .type = kTable, .fields = demanding, .short_key = "at"}, "a required key beside");
+  expect_option_refused({.key = "a", .type = OptionType::text, .short_key = "at"}, "none of its fields");
   const Option twice[] = {{.key = "a", .type = OptionType::text}, {.key = "a", .type = OptionType::text}};
   Descriptor bad = kGood;
   bad.options = twice;

@@ -133,8 +133,8 @@ struct Reader {
   void operator()(double Fault::* member) const { fault.*member = options.number(option.key); }
   void operator()(std::int64_t Fault::* member) const {
     // A part of a byte per second is nothing that a link has.
-    fault.*member =
-        option.type == OptionType::rate ? std::llround(options.number(option.key)) : options.integer(option.key);
+    fault.*member = option.type == OptionType::rate ? static_cast<std::int64_t>(std::ceil(options.number(option.key)))
+                                                    : options.integer(option.key);
   }
   void operator()(FaultDirection Fault::* member) const { fault.*member = named(kDirections); }
   void operator()(Distribution Fault::* member) const { fault.*member = named(kDistributions); }

@@ -109,7 +109,7 @@ inline constexpr Option kFaultFields[] = {
      .fallback = "uniform",
      .help = "latency: how the jitter is spread",
      .choices = "uniform|normal"},
-    {.key = "rate", .type = OptionType::rate, .help = "bandwidth: bytes per second", .min = 1, .max = 1e12},
+    {.key = "rate", .type = OptionType::rate, .help = "bandwidth: bytes per second", .max = 1e12},
     {.key = "burst",
      .type = OptionType::size,
      .help = "bandwidth: bytes that pass at once after a pause",

@@ -31,7 +31,7 @@ void DatagramFaults::push(std::span<const std::byte> datagram, Duration now) {
   for (ActiveFault& hole : faults_.of(FaultKind::black_hole)) {
     // The datagram that would go past after_bytes is the first that vanishes.
     hole.struck = hole.struck || size > hole.until_cut();
-    hole.passed(size);
+    hole.done += size;
   }
   if (faults_.struck(FaultKind::black_hole)) return;
   for (ActiveFault& loss : faults_.of(FaultKind::loss)) {

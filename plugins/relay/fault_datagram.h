@@ -1,5 +1,5 @@
 // What the faults make of one direction of one peer's datagrams: datagrams and `now` go in, and come out when they are due,
-// or never, or more than once, or out of order. No I/O, no clock.
+// or never, or more than once, or out of order. No I/O, no clock. Nothing here throws but std::bad_alloc, from push and change.
 //
 // Owned by the session that it belongs to, on its worker's thread; a session without faults has none. The queue is bounded:
 // what comes while it is full is dropped and counted, as a router does.
@@ -36,6 +36,9 @@ class DatagramFaults {
   // Datagrams under way come no later than the new latencies would have them from now on, unless there is a rate.
   void change(FaultSet::Shared set, Duration now);
   std::uint64_t version() const noexcept { return faults_.version(); }
+  // False when no fault strikes this session and nothing is under way: it may do without until the set changes. The same
+  // session draws the same again.
+  bool needed() const noexcept { return !faults_.none() || held() > 0; }
 
   void push(std::span<const std::byte> datagram, Duration now);
   // The next that is due: valid until the next call of anything here.

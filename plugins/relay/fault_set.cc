@@ -1,11 +1,13 @@
 #include "plugins/relay/fault_set.h"
 
+#include "base/clock.h"
+
 #include <fmt/format.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 
 namespace portolan::relay {
 namespace {
@@ -30,6 +32,14 @@ Duration draw_one_latency(ActiveFault& active) noexcept {
   return fault.latency + Duration(std::llround(off));
 }
 
+// Short enough to be typed again.
+std::int64_t draw_seed() noexcept {
+  std::uint32_t bits = 0;
+  // Interrupted or forbidden, it leaves a seed that is as good as any, if not a surprise.
+  if (::getrandom(&bits, sizeof bits, 0) != sizeof bits) bits = static_cast<std::uint32_t>(monotonic_now().count());
+  return std::int64_t{bits} + 1;
+}
+
 // So that two faults with the same seed do not decide alike (FNV-1a).
 std::uint64_t hash_of(std::string_view name) noexcept {
   std::uint64_t hash = 0xcbf29ce484222325U;
@@ -43,15 +53,13 @@ std::expected<FaultSet::Shared, std::string> FaultSet::make(std::vector<Fault> f
   if (faults.size() > kMaxFaults) {
     return std::unexpected(fmt::format("{} faults are too many: at most {} at a time", faults.size(), kMaxFaults));
   }
-  std::random_device entropy;
   for (std::size_t at = 0; at < faults.size(); ++at) {
     for (std::size_t other = 0; other < at; ++other) {
       if (faults[at].name != faults[other].name) continue;
       return std::unexpected(fmt::format(
           "there is a fault \"{}\" already: remove it first, or give this one another name", faults[at].name));
     }
-    // Short enough to be typed again.
-    if (faults[at].seed == 0) faults[at].seed = 1 + static_cast<std::int64_t>(entropy() & 0x7fffffffU);
+    if (faults[at].seed == 0) faults[at].seed = draw_seed();
   }
   return Shared(new FaultSet(std::move(faults), version));
 }
@@ -157,6 +165,8 @@ void ActiveFaults::change(FaultSet::Shared set, Duration now) {
 void ActiveFaults::strike(Duration now) noexcept {
   for (ActiveFault& active : all()) active.strike(now);
 }
+
+bool ActiveFaults::none() const noexcept { return std::ranges::none_of(active_, &ActiveFault::applies); }
 
 bool ActiveFaults::struck(FaultKind kind) const noexcept { return std::ranges::any_of(of(kind), &ActiveFault::struck); }
 

@@ -88,6 +88,7 @@ class ActiveFaults {
     return active_ | std::views::filter(
                          [kind](const ActiveFault& active) { return active.applies && active.fault->kind == kind; });
   }
+  bool none() const noexcept;
   bool has(FaultKind kind) const noexcept { return !of(kind).empty(); }
 
   void strike(Duration now) noexcept;
@@ -109,7 +110,8 @@ class ActiveFaults {
 
 // `time` later than `now`; for ever when that is beyond the clock.
 constexpr Duration later(Duration now, Duration time) noexcept {
-  return time > Duration::max() - now ? Duration::max() : now + time;
+  const bool beyond = now > Duration::zero() && time > Duration::max() - now;
+  return beyond ? Duration::max() : now + time;
 }
 
 }  // namespace portolan::relay

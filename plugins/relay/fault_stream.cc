@@ -44,8 +44,8 @@ void StreamFaults::push(std::span<const std::byte> data, Duration now) {
   Chunk chunk{.bytes = std::make_unique_for_overwrite<std::byte[]>(data.size()), .size = data.size()};
   std::memcpy(chunk.bytes.get(), data.data(), data.size());
   chunk.due = std::max(last_due_, later(now, faults_.draw_latency()));
-  last_due_ = chunk.due;
   queue_.push_back(std::move(chunk));
+  last_due_ = queue_.back().due;
   held_ += data.size();
 }
 

@@ -1,6 +1,8 @@
 // What the faults make of one direction of one stream: bytes and `now` go in; pieces, an end or a reset come out when they
 // are due. No I/O, no clock.
 //
+// Nothing here throws but std::bad_alloc, from push and change, which leaves what is under way as it was.
+//
 // Owned by the session that it belongs to, on its worker's thread; a session without faults has none. Bytes are copied once,
 // on the way in, and handed out as views of that copy. The order of bytes never changes and none is lost, whatever happens to
 // the set of faults meanwhile: only `corrupt` changes bytes, only `black_hole` swallows them, and what a reset or an early end
@@ -36,6 +38,9 @@ class StreamFaults {
   // Bytes under way come no later than the new latencies would have them from now on.
   void change(FaultSet::Shared set, Duration now);
   std::uint64_t version() const noexcept { return faults_.version(); }
+  // False when no fault strikes this session and nothing is under way: it may do without until the set changes. The same
+  // session draws the same again.
+  bool needed() const noexcept { return !faults_.none() || !queue_.empty() || ended_ || finished_; }
 
   // Takes all of `data`, whatever the limit: it is the caller who reads no more than room().
   void push(std::span<const std::byte> data, Duration now);

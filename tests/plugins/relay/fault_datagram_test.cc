@@ -219,6 +219,9 @@ void a_black_hole_swallows_from_then_on(void**) {
   Run bytes(set_of({"black_hole after_bytes=350"}));
   bytes.send(10, 1ms);
   assert_int_equal(bytes.arrivals.size(), 3);  // the fourth would go past it
+  Run exactly(set_of({"black_hole after_bytes=300"}));
+  exactly.send(10, 1ms);
+  assert_int_equal(exactly.arrivals.size(), 3);
   Run time(set_of({"black_hole after_time=5ms"}));
   time.send(10, 1ms);
   assert_int_equal(time.arrivals.size(), 5);

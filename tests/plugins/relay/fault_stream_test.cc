@@ -73,7 +73,9 @@ void without_a_fault_bytes_pass_at_once(void**) {
   for (const auto& set : {FaultSet::Shared(), set_of({}), set_of({"latency latency=1s direction=to_backend"}),
                           set_of({"latency latency=1s probability=0"}), set_of({"loss"})}) {
     Run run(set);
+    assert_false(run.faults.needed());
     run.push(1000);
+    assert_true(run.faults.needed());
     run.run(kStart);
     assert_int_equal(run.came, 1000);
     run.faults.end(kStart);
@@ -165,6 +167,12 @@ void a_burst_passes_at_once_after_a_pause(void**) {
   run.push(1000);
   run.run(run.now);
   assert_int_equal(run.came, 1500);
+
+  // More than there was time for since the machine has started.
+  Run huge(set_of({"bandwidth rate=1 burst=1GiB"}));
+  huge.push(5'000'000);
+  huge.run(kStart);
+  assert_int_equal(huge.came, 5'000'000);
 }
 
 void a_late_timer_costs_no_rate(void**) {

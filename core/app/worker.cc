@@ -12,7 +12,7 @@
 namespace portolan {
 
 Worker::Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& accept_pauses)
-    : index_(index), recorder_(recorder), accept_pauses_(accept_pauses), mailbox_(loop_), io_(loop_, index) {}
+    : index_(index), recorder_(recorder), accept_pauses_(accept_pauses), mailbox_(loop_), io_(loop_, index, &mailbox_) {}
 
 Worker::~Worker() {
   stop_and_join(std::chrono::hours(1));

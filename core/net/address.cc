@@ -268,6 +268,17 @@ socklen_t Address::to_sockaddr(sockaddr_storage& out) const noexcept {
   return 0;
 }
 
+Address Address::from(const NetAddress& address) noexcept {
+  if (address.family == 0) return {};
+  return from(std::span(address.bytes, address.family == 4 ? 4U : 16U), address.port);
+}
+
+NetAddress Address::plain() const noexcept {
+  NetAddress result{.family = static_cast<std::uint8_t>(is_v4() ? 4 : is_v6() ? 6 : 0), .port = port_};
+  std::ranges::copy(bytes(), result.bytes);
+  return result;
+}
+
 std::string Address::host() const {
   char text[INET6_ADDRSTRLEN];
   if (empty() || inet_ntop(family_, bytes_.data(), text, sizeof text) == nullptr) return {};

@@ -39,6 +39,8 @@ class Address {
   Address() = default;
   static Address from(const sockaddr* address) noexcept;
   static Address from(std::span<const std::uint8_t> bytes, std::uint16_t port) noexcept;  // 4 or 16, as on the wire
+  static Address from(const NetAddress& address) noexcept;
+  NetAddress plain() const noexcept;
   // "192.0.2.1", "2001:db8::1", "fe80::1%eth0", with an optional port "192.0.2.1:80", "[::1]:80".
   static std::expected<Address, std::string> parse(std::string_view text);
 

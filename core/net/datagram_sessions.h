@@ -31,6 +31,7 @@ class DatagramSession final : public TimeoutNode, public DatagramPeer, public Da
   void attach(DatagramHandler& handler) noexcept override { handler_ = &handler; }
   DatagramHandler* handler() const noexcept override { return handler_; }
   void end() noexcept override;
+  NetAddress peer_address() const noexcept override { return peer.plain(); }
   SessionInfo info() const noexcept override;
   using DatagramPeer::reply;
 

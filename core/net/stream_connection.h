@@ -52,6 +52,9 @@ class StreamConnection final : public Stream, public TimeoutNode {
   std::uint64_t bytes_in() const noexcept override { return bytes_in_; }
   std::uint64_t bytes_out() const noexcept override { return bytes_out_; }
   std::size_t unsent() const noexcept override { return output_ ? output_->size() - output_sent_ : 0; }
+  bool ended_first() const noexcept override { return ended_first_; }
+  NetAddress peer_address() const noexcept override { return peer_.plain(); }
+  NetAddress local_address() const noexcept override;
   SessionInfo info() const noexcept override;
 
   // ---- For the instance and the worker ----
@@ -179,6 +182,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool bulk_ : 1 = false;              // joined: its bytes go by splice
   bool reset_asked_ : 1 = false;       // close with a reset
   bool end_output_asked_ : 1 = false;  // FIN or close_notify after the output
+  bool ended_first_ : 1 = false;
   bool output_ended_ : 1 = false;      // sent
 };
 

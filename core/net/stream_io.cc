@@ -161,6 +161,13 @@ void StreamConnection::refuse(Refusal reason) noexcept {
   close();
 }
 
+NetAddress StreamConnection::local_address() const noexcept {
+  sockaddr_storage storage;
+  socklen_t length = sizeof storage;
+  if (getsockname(descriptor_, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};
+  return Address::from(reinterpret_cast<const sockaddr*>(&storage)).plain();
+}
+
 SessionInfo StreamConnection::info() const noexcept {
   if (!peer_text_) peer_text_ = std::make_unique<std::string>(peer_.empty() ? "unix" : peer_.to_string());
   return {.id = id_, .peer = *peer_text_, .transport = transport_};

@@ -211,6 +211,7 @@ bool StreamConnection::pass_end() noexcept {
     end_join(NetError::none);
     return false;
   }
+  ended_first_ = true;
   joined_->end_output_now();
   StreamConnection& session = outbound_ ? *joined_ : *this;
   if (!session.outbound_) session.move_to(instance_.half_open);
@@ -244,8 +245,12 @@ void StreamConnection::end_join(NetError why) noexcept {
   }
   StreamConnection& first = outbound_ ? *this : other;
   StreamConnection& second = outbound_ ? other : *this;
-  first.destroy(why);
-  second.destroy(why);
+  const auto its_reason = [why](const StreamConnection& stream) {
+    return why == NetError::none || why == NetError::timed_out || stream.failure_ != NetError::none ? why
+                                                                                                     : NetError::closed;
+  };
+  first.destroy(its_reason(first));
+  second.destroy(its_reason(second));
 }
 
 }  // namespace portolan

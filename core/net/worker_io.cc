@@ -4,12 +4,17 @@
 
 namespace portolan {
 
-WorkerIo::WorkerIo(Loop& loop, unsigned worker)
+WorkerIo::WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox)
     : loop_(loop),
       worker_(worker),
+      mailbox_(mailbox),
       read_buffer_(new std::byte[kReadSize]),
       resume_timer_(loop, [this] { run_resumes(); }),
       retire_timer_(loop, [this] { run_retired(); }) {}
+
+void WorkerIo::post(std::function<void()> task) {
+  mailbox_ ? mailbox_->post(std::move(task)) : retire_later(std::move(task));
+}
 
 NameCache& WorkerIo::names() {
   if (!resolver_) resolver_ = std::make_unique<Resolver>(loop_);

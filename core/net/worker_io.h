@@ -39,7 +39,8 @@ class WorkerIo {
   // How long one stream's messages may be handled before the others get their turn.
   static constexpr Duration kTurn = std::chrono::milliseconds(2);
 
-  WorkerIo(Loop& loop, unsigned worker);
+  // `mailbox` is that of the loop; null in tests that have one thread.
+  WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox = nullptr);
   ~WorkerIo() { run_retired(); }
 
   Loop& loop() noexcept { return loop_; }
@@ -68,6 +69,8 @@ class WorkerIo {
 
   // Called when the last session of an instance that is done has ended, after the callback.
   void retire_later(std::function<void()> task);
+  // From any thread: calls `task` on the worker's.
+  void post(std::function<void()> task);
   // Does it now; for an end without a loop.
   void run_retired();
 
@@ -77,6 +80,7 @@ class WorkerIo {
 
   Loop& loop_;
   unsigned worker_;
+  Mailbox* mailbox_;
   std::uint64_t last_session_ = 0;
   Duration now_ = Loop::now();
   std::unique_ptr<std::byte[]> read_buffer_;

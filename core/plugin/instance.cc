@@ -31,25 +31,40 @@ struct FirstProblem final : Problems {
 class Instance::InstanceTimer final : public Timer {
  public:
   InstanceTimer(Instance& instance, TimerHandler& handler)
-      : instance_(instance), timer_(instance.io.loop(), [this, &handler] {
-          // Kept apart from `this`: the handler may release the timer.
-          WorkerIo& worker_io = instance_.io;
-          worker_io.tick();
-          handler.on_timer();
-          worker_io.settle();
-        }) {}
+      : instance_(instance), handler_(handler), timer_(instance.io.loop(), [this] { fire(); }) {}
   void start(Duration delay, bool repeat) noexcept override { timer_.start(delay, repeat); }
   void stop() noexcept override { timer_.stop(); }
+  void strike() noexcept override {
+    if (struck_.exchange(true)) return;
+    // Released, and so destroyed, on the thread on which the task runs.
+    instance_.io.post([this, alive = std::weak_ptr(alive_)] {
+      if (!alive.lock()) return;
+      struck_.store(false);
+      fire();
+    });
+  }
   void release() noexcept override {
     timer_.stop();
+    alive_.reset();
     std::erase(instance_.timers_, this);
     // It may be this timer's own callback that runs.
     instance_.io.retire_later([this] { delete this; });
   }
 
  private:
+  void fire() noexcept {
+    // Kept apart from `this`: the handler may release the timer.
+    WorkerIo& worker_io = instance_.io;
+    worker_io.tick();
+    handler_.on_timer();
+    worker_io.settle();
+  }
+
   Instance& instance_;
+  TimerHandler& handler_;
   LoopTimer timer_;
+  std::atomic<bool> struck_{false};
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 std::expected<std::unique_ptr<Instance>, std::string> Instance::make(WorkerIo& io, Parts parts) {

@@ -54,6 +54,13 @@ enum class Transport : std::uint8_t { tcp, udp, tls, unix_stream };
 
 enum class LogLevel : std::uint8_t { error, warning, info, debug };
 
+// An address as a plain value; family 0: none, as of a unix peer.
+struct NetAddress {
+  std::uint8_t family = 0;     // 4 or 6
+  std::uint16_t port = 0;      // in the machine's order
+  std::uint8_t bytes[16] = {};  // in the network's order; 4 or 16 of them
+};
+
 // Who the peer is. Lives as long as its session.
 struct SessionInfo {
   std::uint64_t id;       // unique in this run of the daemon
@@ -100,7 +107,8 @@ class Stream {
   // From now on core itself passes on what each of the two receives to the other, in both directions: small pieces by
   // read and write, bulk by splice(2), TLS by copy. What the handlers left unconsumed goes first. An end is passed on as
   // an end once all before it is delivered, a reset as a reset; who does not read holds back who sends. No on_data,
-  // on_end or on_sent comes any more; on_close comes for both streams when both have ended, or one has failed.
+  // on_end or on_sent comes any more; on_close comes for both streams when both have ended, or one has failed: with the
+  // failure for that one, and NetError::closed for the other.
   // Both are open streams of this service, and neither is in another join. A paused one goes on.
   virtual void join(Stream& other) noexcept = 0;
   // Ends a join, if there is one: handlers are called again. What is under way to either stream is delivered still.
@@ -112,6 +120,11 @@ class Stream {
   virtual std::uint64_t bytes_in() const noexcept = 0;
   virtual std::uint64_t bytes_out() const noexcept = 0;
 
+  // In a join: the peer of this one sent its end before that of the other did.
+  virtual bool ended_first() const noexcept = 0;
+  // Whom the stream is from, and the address that it came to: those that a PROXY header has told, if there was one.
+  virtual NetAddress peer_address() const noexcept = 0;
+  virtual NetAddress local_address() const noexcept = 0;
   // Makes the text of the peer's address: not for every message.
   virtual SessionInfo info() const noexcept = 0;
 
@@ -172,6 +185,7 @@ class DatagramPeer {
   virtual DatagramHandler* handler() const noexcept = 0;
   // Ends its session as if it had been quiet: on_end comes before this returns. Its next datagram begins a new one.
   virtual void end() noexcept = 0;
+  virtual NetAddress peer_address() const noexcept = 0;
   virtual SessionInfo info() const noexcept = 0;
   void reply(std::string_view text) noexcept { reply(std::as_bytes(std::span(text.data(), text.size()))); }
 
@@ -280,6 +294,8 @@ class Timer {
  public:
   virtual void start(Duration delay, bool repeat) noexcept = 0;  // restarts a running one
   virtual void stop() noexcept = 0;
+  // From any thread: on_timer is called soon, on the service's thread, once however often this is.
+  virtual void strike() noexcept = 0;
   virtual void release() noexcept = 0;  // TimerHandle calls this
 
  protected:

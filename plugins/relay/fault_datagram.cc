@@ -57,7 +57,7 @@ void DatagramFaults::enqueue(std::span<const std::byte> data, Duration now) {
   const auto size = static_cast<std::int64_t>(data.size());
   for (ActiveFault& active : faults_.of(FaultKind::corrupt)) {
     if (size == 0 || !strikes(active)) continue;
-    datagram.bytes[static_cast<std::size_t>(active.random.below(size))] ^=
+    datagram.bytes[static_cast<std::size_t>(active.random.below(static_cast<std::uint64_t>(size)))] ^=
         static_cast<std::byte>(1 + active.random.below(255));
   }
   datagram.due = std::max(last_due_, later(now, faults_.draw_latency()));

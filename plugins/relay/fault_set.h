@@ -6,7 +6,7 @@
 #pragma once
 
 #include "plugins/relay/fault.h"
-#include "plugins/relay/fault_random.h"
+#include "plugins/relay/random.h"
 
 #include <expected>
 #include <memory>

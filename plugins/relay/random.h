@@ -4,7 +4,9 @@
 // A value of eight bytes; whoever uses it owns it, on one thread.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <numbers>
 
 namespace portolan::relay {
 
@@ -20,12 +22,22 @@ constexpr double unit(std::uint64_t bits) noexcept { return static_cast<double>(
 
 class Random {
  public:
-  explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
+  explicit constexpr Random(std::uint64_t seed) noexcept : state_(seed) {}
+  // A sequence of its own for each stream of a seed.
+  static constexpr Random of(std::uint64_t seed, std::uint64_t stream) noexcept {
+    return Random(Random(seed).next() ^ Random(stream).next());
+  }
 
-  std::uint64_t next() noexcept { return mix(state_ += 0x9e3779b97f4a7c15U); }
-  double unit() noexcept { return relay::unit(next()); }
+  constexpr std::uint64_t next() noexcept { return mix(state_ += 0x9e3779b97f4a7c15U); }
+  constexpr double unit() noexcept { return relay::unit(next()); }
+  constexpr bool chance(double probability) noexcept { return unit() < probability; }
   // 0 <= answer < bound; 0 for a bound of 0. The bias of the remainder is bound / 2^64.
-  std::uint64_t below(std::uint64_t bound) noexcept { return bound == 0 ? 0 : next() % bound; }
+  constexpr std::uint64_t below(std::uint64_t bound) noexcept { return bound == 0 ? 0 : next() % bound; }
+  // Of the standard normal distribution (Box and Muller, 1958).
+  double normal() noexcept {
+    const double radius = std::sqrt(-2 * std::log(1 - unit()));
+    return radius * std::cos(2 * std::numbers::pi * unit());
+  }
 
  private:
   std::uint64_t state_;

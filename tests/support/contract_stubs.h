@@ -22,6 +22,9 @@ class StubStream : public Stream {
   std::size_t unsent() const noexcept override { return 0; }
   std::uint64_t bytes_in() const noexcept override { return 0; }
   std::uint64_t bytes_out() const noexcept override { return 0; }
+  bool ended_first() const noexcept override { return false; }
+  NetAddress peer_address() const noexcept override { return {.family = 4, .port = 4711, .bytes = {192, 0, 2, 7}}; }
+  NetAddress local_address() const noexcept override { return {.family = 4, .port = 7, .bytes = {192, 0, 2, 1}}; }
   SessionInfo info() const noexcept override { return {1, "192.0.2.7:4711", Transport::tcp}; }
   using Stream::write;
 

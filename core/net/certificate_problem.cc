@@ -116,9 +116,8 @@ std::string certificate_problem(X509_STORE_CTX* chain) {
   const X509* const leaf = X509_STORE_CTX_get0_cert(chain);
   const X509* const current = X509_STORE_CTX_get_current_cert(chain);
   const X509* const certificate = current ? current : leaf;
-  const std::string which = X509_STORE_CTX_get_error_depth(chain) == 0
-                                ? "the certificate"
-                                : fmt::format("the certificate of the authority {}", common_name(certificate));
+  std::string which = "the certificate";
+  if (X509_STORE_CTX_get_error_depth(chain) > 0) which += " of the authority " + common_name(certificate);
   const auto pinned_instead = [&] {
     const auto hash = public_key_hash(leaf);
     return hash ? fmt::format("pin it with verify = false and pins = \"{}\"", pin_of(*hash)) : std::string("pin it");

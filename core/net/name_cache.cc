@@ -43,7 +43,7 @@ ResolveFailure out_of_memory() { return {NetError::system, "out of memory"}; }
 
 struct NameHandle::Waiter {
   CachedNameCallback callback;  // empty: called, or not wanted any more
-  std::optional<Result> result = {};
+  std::optional<Result> result;
 
   void call() noexcept {
     const CachedNameCallback wanted = std::exchange(callback, {});
@@ -263,7 +263,7 @@ const CachedName* NameCache::find(std::string_view name, AddressFamily family) n
 
 NameHandle NameCache::lookup(std::string_view name, AddressFamily family, CachedNameCallback callback) {
   State& state = *state_;
-  const auto waiter = std::make_shared<NameHandle::Waiter>(std::move(callback));
+  const auto waiter = std::make_shared<NameHandle::Waiter>(std::move(callback), std::nullopt);
   const auto answer_at_once = [&](Result result) {
     waiter->result = std::move(result);
     state.ready.push_back(waiter);

@@ -80,7 +80,7 @@ std::expected<std::shared_ptr<const TlsClientContext>, std::string> TlsClientCon
     const TlsClientOptions& options) {
   SSL_CTX* raw = new_tls_context(TLS_client_method(), options.min_version);
   if (!raw) return std::unexpected("cannot make a TLS context: " + openssl_error());
-  const std::shared_ptr<TlsClientContext> context(new TlsClientContext(raw));
+  std::shared_ptr<TlsClientContext> context(new TlsClientContext(raw));
   if (std::string error = context->set_up(options); !error.empty()) return std::unexpected(std::move(error));
   return context;
 }
@@ -94,10 +94,11 @@ std::string TlsClientContext::set_up(const TlsClientOptions& options) {
     return fmt::format("tls.name: \"{}\" is neither a host name nor an address", name_);
   for (const std::string& pin : options.pins) {
     const auto hash = parse_pin(pin);
-    if (!hash)
+    if (!hash) {
       return fmt::format(
-          "tls.pins: \"{}\" is not the SHA-256 of a public key in base64, which has 44 characters and ends in \"=\"",
+          R"(tls.pins: "{}" is not the SHA-256 of a public key in base64, which has 44 characters and ends in "=")",
           pin);
+    }
     pins_.push_back(*hash);
   }
   if (!options.key.empty() && options.certificate.empty())

@@ -77,13 +77,13 @@ void validate_tls(const Options& backend, const std::string& path, Problems& pro
   for (std::size_t at = 0; at < tls.count("pins"); ++at) {
     if (is_pin(tls.text_at("pins", at))) continue;
     problems.add(fmt::format("{}.tls.pins[{}]", path, at + 1),
-                 "is no SHA-256 in base64: expected 44 characters, the last of them \"=\"");
+                 R"(is no SHA-256 in base64: expected 44 characters, the last of them "=")");
   }
 }
 
 void validate_backends(const Options& options, Problems& problems) {
   const std::size_t count = options.count("backends");
-  if (count == 0) problems.add("backends", "is empty: expected at least one, such as \"tcp://192.0.2.7:80\"");
+  if (count == 0) problems.add("backends", R"(is empty: expected at least one, such as "tcp://192.0.2.7:80")");
   std::map<std::string, std::size_t, std::less<>> addresses;
   std::map<std::string, std::size_t, std::less<>> names;
   for (std::size_t at = 0; at < count; ++at) {

@@ -1,13 +1,14 @@
 // What the faults make of one direction of one peer's datagrams: datagrams and `now` go in, and come out when they are due,
-// or never, or more than once, or out of order. No I/O, no clock. Nothing here throws but std::bad_alloc, from push and change.
+// or never, or more than once, or out of order. No I/O, no clock. Nothing here throws but std::bad_alloc, from push and
+// change.
 //
 // Owned by the session that it belongs to, on its worker's thread; a session without faults has none. The queue is bounded:
 // what comes while it is full is dropped and counted, as a router does.
 //
 // A datagram goes through, whatever the order of the set: black_hole, loss, duplicate (the copies go on each for itself),
 // corrupt, latency, bandwidth, reorder. Latency and its jitter keep the order; reorder alone changes it: what it holds back
-// comes when `gap` later ones have gone out, or after `delay` when that is sooner (a second, when there is a gap and no delay).
-// Faults decide when a datagram comes in: what is under way when a black hole opens still goes out.
+// comes when `gap` later ones have gone out, or after `delay` when that is sooner (a second, when there is a gap and no
+// delay). Faults decide when a datagram comes in: what is under way when a black hole opens still goes out.
 #pragma once
 
 #include "plugins/relay/fault_set.h"

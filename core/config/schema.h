@@ -41,8 +41,10 @@ class OptionTree final : public Options {
   std::string_view text_at(std::string_view key, std::size_t index) const noexcept override;
   const Options& table(std::string_view key) const noexcept override;
   const Options& table_at(std::string_view key, std::size_t index) const noexcept override;
+  std::uint8_t listens() const noexcept override { return listens_; }
   bool has_hook(std::string_view name) const noexcept override;
 
+  void set_listens(std::uint8_t transports) { listens_ = transports; }
   void add_hook(std::string_view name) { hooks_.emplace(name); }
 
  private:
@@ -63,6 +65,7 @@ class OptionTree final : public Options {
 
   std::vector<Entry> entries_;
   std::set<std::string, std::less<>> hooks_;
+  std::uint8_t listens_ = 0;
 };
 
 // Reports every key of `table` that is none of `known`.

@@ -154,6 +154,9 @@ void read_service(Value table, std::size_t index, const Registry& registry, Chec
     report_unknown_keys(table, known, path, checker);
     auto options = std::make_shared<OptionTree>(OptionTree::read(table, plugin.options, path, checker));
     for (const std::string& hook : hooks) options->add_hook(hook);
+    std::uint8_t listens = 0;
+    for (const Endpoint& endpoint : service.listen) listens |= transport_bit(endpoint.transport);
+    options->set_listens(listens);
     check_listeners(service, table, path, checker);
     if (table.find("name") == nullptr) service.name = plugin.name;
     if (checker.problems.size() == problems_before && plugin.validate != nullptr) {

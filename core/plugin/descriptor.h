@@ -70,6 +70,8 @@ class Options {
   virtual std::string_view text_at(std::string_view key, std::size_t index) const noexcept = 0;
   virtual const Options& table(std::string_view key) const noexcept = 0;
   virtual const Options& table_at(std::string_view key, std::size_t index) const noexcept = 0;
+  // The transports of the service's listeners, as bits of Transports. Of the service's options, not of a table in them.
+  virtual std::uint8_t listens() const noexcept = 0;
   // True when the user gave a function under this hook's name.
   virtual bool has_hook(std::string_view name) const noexcept = 0;
 

@@ -125,7 +125,8 @@ Duration ActiveFault::strikes_at() const noexcept {
 }
 
 void ActiveFault::draw_slice() noexcept {
-  left = fault->size - fault->variation + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(2 * fault->variation + 1)));
+  left = fault->size - fault->variation +
+         static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(2 * fault->variation + 1)));
 }
 
 Duration ActiveFault::link_start(Duration ready) const noexcept {

@@ -17,7 +17,9 @@ void corrupt(ActiveFault& active, std::span<std::byte> bytes) noexcept {
   const std::int64_t block = active.fault->block;
   while (!bytes.empty()) {
     if (active.done == 0) {
-      active.left = active.random.chance(active.fault->probability) ? static_cast<std::int64_t>(active.random.below(static_cast<std::uint64_t>(block))) : block;
+      active.left = active.random.chance(active.fault->probability)
+                        ? static_cast<std::int64_t>(active.random.below(static_cast<std::uint64_t>(block)))
+                        : block;
     }
     const std::int64_t size = std::min(block - active.done, static_cast<std::int64_t>(bytes.size()));
     if (active.left >= active.done && active.left < active.done + size) {

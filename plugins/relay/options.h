@@ -5,6 +5,7 @@
 #include "plugin/descriptor.h"
 #include "plugins/relay/backend.h"
 #include "plugins/relay/breaker.h"
+#include "plugins/relay/fault.h"
 
 namespace portolan::relay {
 
@@ -276,6 +277,11 @@ inline constexpr Option kOptions[] = {
      .type = OptionType::table,
      .help = "a circuit breaker for each backend",
      .fields = kBreakerFields},
+    {.key = "faults",
+     .type = OptionType::table,
+     .help = "what goes wrong on purpose, from the start; `portolan fault` changes it at run time",
+     .list = true,
+     .fields = kFaultFields},
 };
 
 }  // namespace portolan::relay

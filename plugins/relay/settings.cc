@@ -1,6 +1,7 @@
 #include "plugins/relay/settings.h"
 
 #include "net/address.h"
+#include "plugins/relay/fault_set.h"
 
 #include <fmt/format.h>
 
@@ -105,6 +106,39 @@ void validate_backends(const Options& options, Problems& problems) {
   }
 }
 
+bool relays_datagrams(const Options& options) {
+  return options.count("backends") != 0 && is_udp(options.table_at("backends", 0).text("address"));
+}
+
+void validate_transports(const Options& options, Problems& problems) {
+  const bool datagrams = relays_datagrams(options);
+  const std::uint8_t fits = datagrams ? kUdp : kStreams;
+  if ((options.listens() & ~fits) == 0) return;
+  problems.add("listen", datagrams ? "the backends are udp://: so is what it listens on"
+                                   : "the backends are streams: expected tcp://, tls:// or unix://, and a service of "
+                                     "its own for udp://");
+}
+
+// With `problems` it only checks.
+std::vector<Fault> read_faults(const Options& options, Problems* problems) {
+  struct Unwanted final : Problems {
+    void add(std::string_view, std::string_view) noexcept override {}
+  } unwanted;
+  const Carrier carrier = relays_datagrams(options) ? Carrier::datagrams : Carrier::streams;
+  std::vector<Fault> faults;
+  for (std::size_t at = 0; at < options.count("faults"); ++at) {
+    const std::string path = fmt::format("faults[{}]", at + 1);
+    auto fault = read_fault(options.table_at("faults", at), path, problems ? *problems : unwanted);
+    if (!fault) continue;
+    if (const std::string why = unfit(*fault, carrier); problems && !why.empty()) problems->add(path, why);
+    faults.push_back(std::move(*fault));
+  }
+  if (problems && !faults.empty()) {
+    if (const auto set = FaultSet::make(faults); !set) problems->add("faults", set.error());
+  }
+  return faults;
+}
+
 void validate_health(const Options& options, Problems& problems) {
   if (!options.has("health")) return;
   const Options& health = options.table("health");
@@ -127,7 +161,7 @@ void validate_health(const Options& options, Problems& problems) {
   if (kind == CheckKind::hook && !options.has_hook(kCheckHook)) {
     problems.add(kCheckHook, "is missing: health.check = \"hook\" calls it");
   }
-  const bool udp = options.count("backends") != 0 && is_udp(options.table_at("backends", 0).text("address"));
+  const bool udp = relays_datagrams(options);
   if (kind != CheckKind::hook && udp != (kind == CheckKind::udp)) {
     problems.add("health.check", udp ? "expected \"udp\" or \"hook\": the backends are udp://"
                                      : "\"udp\" needs backends that are udp://");
@@ -203,7 +237,9 @@ void validate_settings(const Options& options, Problems& problems) noexcept {
     if (options.has("hash_load") && options.text("balance") != "hash") {
       problems.add("hash_load", "needs balance = \"hash\"");
     }
+    validate_transports(options, problems);
     validate_health(options, problems);
+    read_faults(options, &problems);
     validate_order(options, "retry", "backoff", "max_backoff", problems);
     validate_order(options, "passive", "base", "max", problems);
     validate_order(options, "breaker", "reset_after", "max_reset_after", problems);
@@ -258,6 +294,8 @@ RelaySettings read_settings(const Options& options) {
   const Options& queue = options.table("queue");
   settings.queue = {.max = number(queue, "max"), .timeout = queue.duration("timeout")};
   settings.check = read_check(options);
+  settings.datagrams = relays_datagrams(options);
+  settings.faults = read_faults(options, nullptr);
   return settings;
 }
 

@@ -4,6 +4,7 @@
 #include "plugin/service.h"
 #include "plugins/relay/backend_set.h"
 #include "plugins/relay/balancer.h"
+#include "plugins/relay/fault.h"
 #include "plugins/relay/retry.h"
 #include "plugins/relay/wait_queue.h"
 
@@ -56,6 +57,8 @@ struct RelaySettings {
   RetrySettings retry;
   QueueSettings queue;
   CheckSettings check;
+  std::vector<Fault> faults;
+  bool datagrams = false;  // it relays UDP, and otherwise streams
 };
 
 // What the schema alone cannot check: Descriptor::validate.

@@ -136,6 +136,7 @@ class FakeOptions final : public Options {
   std::string_view text_at(std::string_view key, std::size_t index) const noexcept override;
   const Options& table(std::string_view key) const noexcept override;
   const Options& table_at(std::string_view key, std::size_t index) const noexcept override;
+  std::uint8_t listens() const noexcept override { return descriptor_.transports; }
   bool has_hook(std::string_view name) const noexcept override;
 
  private:

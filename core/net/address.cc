@@ -128,28 +128,29 @@ std::string_view to_string(AddressScope scope) noexcept {
 }
 
 Address Address::from(const sockaddr* address) noexcept {
-  Address result;
-  if (address == nullptr) return result;
+  if (address == nullptr) return {};
   if (address->sa_family == AF_INET) {
     sockaddr_in v4{};
     std::memcpy(&v4, address, sizeof v4);
-    result.family_ = AF_INET;
-    result.port_ = ntohs(v4.sin_port);
-    std::memcpy(result.bytes_.data(), &v4.sin_addr, 4);
-  } else if (address->sa_family == AF_INET6) {
+    return from({reinterpret_cast<const std::uint8_t*>(&v4.sin_addr), 4}, ntohs(v4.sin_port));
+  }
+  if (address->sa_family == AF_INET6) {
     sockaddr_in6 v6{};
     std::memcpy(&v6, address, sizeof v6);
-    result.port_ = ntohs(v6.sin6_port);
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(&v6.sin6_addr);
-    if (std::equal(kMappedPrefix.begin(), kMappedPrefix.end(), bytes)) {
-      result.family_ = AF_INET;
-      std::memcpy(result.bytes_.data(), bytes + 12, 4);
-    } else {
-      result.family_ = AF_INET6;
-      result.scope_id_ = v6.sin6_scope_id;
-      std::memcpy(result.bytes_.data(), bytes, 16);
-    }
+    Address result = from({reinterpret_cast<const std::uint8_t*>(&v6.sin6_addr), 16}, ntohs(v6.sin6_port));
+    if (result.is_v6()) result.scope_id_ = v6.sin6_scope_id;
+    return result;
   }
+  return {};
+}
+
+Address Address::from(std::span<const std::uint8_t> bytes, std::uint16_t port) noexcept {
+  Address result;
+  if (bytes.size() == 16 && std::ranges::equal(bytes.first(12), kMappedPrefix)) bytes = bytes.subspan(12);
+  if (bytes.size() != 4 && bytes.size() != 16) return result;
+  result.family_ = bytes.size() == 4 ? AF_INET : AF_INET6;
+  result.port_ = port;
+  std::ranges::copy(bytes, result.bytes_.begin());
   return result;
 }
 

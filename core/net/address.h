@@ -12,6 +12,7 @@
 #include <compare>
 #include <cstdint>
 #include <expected>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -37,6 +38,7 @@ class Address {
  public:
   Address() = default;
   static Address from(const sockaddr* address) noexcept;
+  static Address from(std::span<const std::uint8_t> bytes, std::uint16_t port) noexcept;  // 4 or 16, as on the wire
   // "192.0.2.1", "2001:db8::1", "fe80::1%eth0", with an optional port "192.0.2.1:80", "[::1]:80".
   static std::expected<Address, std::string> parse(std::string_view text);
 

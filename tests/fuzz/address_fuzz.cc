@@ -1,6 +1,7 @@
-// Addresses and endpoints: what is parsed and written is parsed to the same. Input: the text.
+// Addresses, endpoints and networks: what is parsed and written is parsed to the same. Input: the text.
 #include "fuzz_target.h"
 #include "net/address.h"
+#include "net/network.h"
 
 using namespace portolan;
 using fuzz::check;
@@ -38,6 +39,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check((endpoint->transport == Transport::unix_stream) == !endpoint->path.empty(), "a unix endpoint has a path");
   } else {
     check(!endpoint.error().empty(), "a refusal says why");
+  }
+  if (const auto network = Network::parse(text)) {
+    const auto again = Network::parse(network->to_string());
+    check(again.has_value(), "a network that was written is read");
+    check(*again == *network, "a network is read as it was written");
+    const auto base = Address::parse(text.substr(0, text.find('/')));
+    check(base.has_value() && network->contains(*base), "a network contains its own address");
+    check(!network->contains(Address()), "no network contains a peer without an address");
+  } else {
+    const std::string_view quoted = text.substr(0, text.find('\0'));
+    check(network.error().starts_with('"' + std::string(quoted) + "\": "), "a refusal quotes what it refuses");
   }
   return 0;
 }

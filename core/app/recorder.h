@@ -20,7 +20,7 @@ class StoreRecorder final : public Recorder {
   bool wants_session() noexcept override { return store_ && store_->takes_sessions(); }
   void session(SessionRecord record) noexcept override { store_->add(std::move(record)); }
   void refusal(unsigned worker, const std::string& service, const Address& client, Refusal reason) noexcept override;
-  void event(std::string kind, std::string service, std::string detail) noexcept;
+  void event(std::string kind, std::string service, std::string detail) noexcept override;
 
  private:
   static constexpr std::uint32_t kRefusalsPerSecond = 1000;

@@ -37,6 +37,8 @@ struct LimitOptions {
   double message_rate = 0;  // per second and client address
   double byte_rate = 0;     // per second and client address
   Duration idle_timeout = std::chrono::minutes(5);
+  Duration half_open_timeout = std::chrono::minutes(1);
+  Duration datagram_timeout = std::chrono::seconds(30);
   Duration first_message_timeout = std::chrono::seconds(30);
   std::size_t output_limit = 256 * 1024;  // bytes unsent before the peer is no longer read
   std::vector<LimitRule> rules;           // `limits`

@@ -15,7 +15,8 @@ namespace portolan {
 namespace {
 
 bool is_text(OptionType type) {
-  return type == OptionType::text || type == OptionType::choice || type == OptionType::address;
+  return type == OptionType::text || type == OptionType::choice || type == OptionType::address ||
+         type == OptionType::target;
 }
 
 // A default is written as a user would write it, so that it is read by the same code.
@@ -121,7 +122,8 @@ class OptionTree::Reading {
         }
         return keep(value.text);
       case OptionType::choice: return choice(value, path);
-      case OptionType::address: return address(value, path);
+      case OptionType::address:
+      case OptionType::target: return address(value, path);
       case OptionType::table:
         if (value.kind != Value::Kind::table) return wrong(path, value);
         return table(value, path);
@@ -213,7 +215,8 @@ class OptionTree::Reading {
 
   void address(const Value& value, const std::string& path) {
     if (value.kind != Value::Kind::text) return wrong(path, value);
-    auto endpoint = Endpoint::parse(value.text);
+    auto endpoint =
+        option_.type == OptionType::target ? Endpoint::parse_target(value.text) : Endpoint::parse(value.text);
     if (!endpoint) {
       checker_.add(path, endpoint.error());
       return;
@@ -335,16 +338,18 @@ Duration OptionTree::duration(std::string_view key) const noexcept {
   return entry == nullptr ? Duration::zero() : entry->duration;
 }
 std::string_view OptionTree::text(std::string_view key) const noexcept {
-  const Entry* entry = find(key, {OptionType::text, OptionType::choice, OptionType::address}, false);
+  const Entry* entry =
+      find(key, {OptionType::text, OptionType::choice, OptionType::address, OptionType::target}, false);
   return entry == nullptr || entry->texts.empty() ? std::string_view() : entry->texts.front();
 }
 std::size_t OptionTree::count(std::string_view key) const noexcept {
-  const Entry* entry = find(key, {OptionType::text, OptionType::choice, OptionType::address, OptionType::table}, true);
+  const Entry* entry = find(
+      key, {OptionType::text, OptionType::choice, OptionType::address, OptionType::target, OptionType::table}, true);
   if (entry == nullptr) return 0;
   return entry->option->type == OptionType::table ? entry->tables.size() : entry->texts.size();
 }
 std::string_view OptionTree::text_at(std::string_view key, std::size_t index) const noexcept {
-  const Entry* entry = find(key, {OptionType::text, OptionType::choice, OptionType::address}, true);
+  const Entry* entry = find(key, {OptionType::text, OptionType::choice, OptionType::address, OptionType::target}, true);
   return entry == nullptr || index >= entry->texts.size() ? std::string_view() : entry->texts[index];
 }
 

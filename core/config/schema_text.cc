@@ -67,6 +67,7 @@ std::string expected_text(const Option& option) {
     case OptionType::size: return "a size such as \"64KiB\"" + bounds;
     case OptionType::rate: return "a rate such as \"100/s\"" + bounds;
     case OptionType::address: return "an address such as \"tcp://127.0.0.1:7007\"";
+    case OptionType::target: return "an address to connect to such as \"tcp://192.0.2.7:80\" or \"tcp://nas.lan:80\"";
     case OptionType::table: return "a table";
   }
   return {};
@@ -129,6 +130,7 @@ std::string type_text(const Option& option) {
       many = "rates";
       break;
     case OptionType::address:
+    case OptionType::target:
       one = "address";
       many = "addresses";
       break;

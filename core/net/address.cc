@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 
 namespace portolan {
@@ -296,6 +297,23 @@ std::uint64_t Address::hash() const noexcept {
   return mix(mix(mix(hash_secret() ^ halves[0]) ^ halves[1]) ^ rest);
 }
 
+// ---- Names ---------------------------------------------------------------------------------------------------
+
+bool is_host_name(std::string_view text) noexcept {
+  if (text.ends_with('.')) text.remove_suffix(1);
+  if (text.empty() || text.size() > 253) return false;
+  while (true) {
+    const std::size_t dot = text.find('.');
+    const std::string_view label = text.substr(0, dot);
+    const auto fits = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    };
+    if (label.empty() || label.size() > 63 || !std::ranges::all_of(label, fits)) return false;
+    if (dot == std::string_view::npos) return label.find_first_not_of("0123456789") != std::string_view::npos;
+    text.remove_prefix(dot + 1);
+  }
+}
+
 // ---- Endpoint ------------------------------------------------------------------------------------------------
 
 std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
@@ -365,9 +383,44 @@ std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
   return result;
 }
 
+std::expected<Endpoint, std::string> Endpoint::parse_target(std::string_view text) {
+  const std::size_t host_at = text.find("://");
+  const std::size_t port_at = text.rfind(':');
+  if (host_at != std::string_view::npos && port_at > host_at + 3 && !text.starts_with("unix://")) {
+    const std::string_view host = text.substr(host_at + 3, port_at - host_at - 3);
+    if (is_host_name(host)) {
+      // A number in the name's place lets the rest be checked as ever.
+      auto result = parse(fmt::format("{}0.0.0.0{}", text.substr(0, host_at + 3), text.substr(port_at)));
+      if (!result) return std::unexpected(fmt::format("\"{}\": the port is not a number from 1 to 65535", text));
+      if (result->address.port() == 0)
+        return std::unexpected(fmt::format("\"{}\": port 0 is nowhere to connect to", text));
+      result->name = host;
+      return result;
+    }
+  }
+  auto result = parse(text);
+  if (result && result->transport != Transport::unix_stream && result->address.port() == 0)
+    return std::unexpected(fmt::format("\"{}\": port 0 is nowhere to connect to", text));
+  return result;
+}
+
+socklen_t Endpoint::to_sockaddr(sockaddr_storage& out) const noexcept {
+  if (transport != Transport::unix_stream) return address.to_sockaddr(out);
+  auto& unix_address = reinterpret_cast<sockaddr_un&>(out);
+  unix_address = {};
+  unix_address.sun_family = AF_UNIX;
+  const std::size_t length = std::min(path.size(), sizeof unix_address.sun_path - 1);
+  std::memcpy(unix_address.sun_path, path.data(), length);
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + 1);
+  if (!path.starts_with('@')) return size;
+  unix_address.sun_path[0] = '\0';
+  return size - 1;
+}
+
 std::string Endpoint::to_string() const {
   const std::string_view scheme = portolan::to_string(transport);
   if (transport == Transport::unix_stream) return fmt::format("{}://{}", scheme, path);
+  if (!name.empty()) return fmt::format("{}://{}:{}", scheme, name, address.port());
   return fmt::format("{}://{}", scheme, address.to_string());
 }
 

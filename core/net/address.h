@@ -64,14 +64,24 @@ class Address {
   std::uint16_t family_ = 0;
 };
 
+// Whether DNS may be asked for it: labels of letters, digits, "-" and "_", the last not a number (RFC 1123 section 2.1;
+// "300.1.2.3" is a mistyped address, not a name). Names beyond ASCII are written as xn--.
+bool is_host_name(std::string_view text) noexcept;
+
 // An address with its transport, as in a configuration: tcp://127.0.0.1:80, unix:///run/x.sock. A path may be
 // relative ("unix://x.sock"): it then belongs to the state directory. "unix://@name" is Linux's abstract namespace.
 struct Endpoint {
   Transport transport = Transport::tcp;
   Address address;   // tcp, udp, tls
   std::string path;  // unix
+  std::string name;  // of a target whose host is a name: `address` then has the port alone
 
+  // To listen on: numbers only, port 0 takes any.
   static std::expected<Endpoint, std::string> parse(std::string_view text);
+  // To connect to: the host may be a name (tcp://nas.lan:445), the port is not 0.
+  static std::expected<Endpoint, std::string> parse_target(std::string_view text);
+  // Not for one with a name.
+  socklen_t to_sockaddr(sockaddr_storage& out) const noexcept;
   std::string to_string() const;
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };

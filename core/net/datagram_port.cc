@@ -54,6 +54,9 @@ class DatagramPort::Peer final : public DatagramPeer {
       : port_(port), index_(index), session_(session) {}
   void reply(std::span<const std::byte> data) noexcept override { port_.reply(index_, session_, data); }
   void refuse(Refusal reason) noexcept override { port_.instance_->refuse(reason, session_.peer); }
+  void attach(DatagramHandler&) noexcept override {}
+  DatagramHandler* handler() const noexcept override { return nullptr; }
+  void end() noexcept override {}
   SessionInfo info() const noexcept override {
     if (text_.empty()) text_ = session_.peer.to_string();
     return {.id = session_.id, .peer = text_, .transport = Transport::udp};

@@ -22,28 +22,12 @@ namespace {
 constexpr int kDatagramBuffer = 1024 * 1024;
 
 struct SocketAddress {
+  SocketAddress() = default;
+  explicit SocketAddress(const Endpoint& endpoint) : length(endpoint.to_sockaddr(storage)) {}
   sockaddr_storage storage{};
   socklen_t length = 0;
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
 };
-
-SocketAddress socket_address(const Endpoint& endpoint) {
-  SocketAddress address;
-  if (endpoint.transport != Transport::unix_stream) {
-    address.length = endpoint.address.to_sockaddr(address.storage);
-    return address;
-  }
-  auto& unix_address = reinterpret_cast<sockaddr_un&>(address.storage);
-  unix_address.sun_family = AF_UNIX;
-  const std::size_t length = std::min(endpoint.path.size(), sizeof unix_address.sun_path - 1);
-  std::memcpy(unix_address.sun_path, endpoint.path.data(), length);
-  address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + 1);
-  if (endpoint.path.starts_with('@')) {
-    unix_address.sun_path[0] = '\0';
-    --address.length;
-  }
-  return address;
-}
 
 void set_option(int socket, int level, int name, int value) noexcept {
   setsockopt(socket, level, name, &value, sizeof value);
@@ -89,7 +73,7 @@ UniqueFd make_socket(const Endpoint& endpoint) {
 int probe(const Endpoint& endpoint) {
   const UniqueFd socket = make_socket(endpoint);
   if (!socket) return errno;
-  const SocketAddress address = socket_address(endpoint);
+  const SocketAddress address(endpoint);
   if (::bind(socket.get(), address.get(), address.length) != 0) return errno;
   if (is_stream(endpoint) && endpoint.address.port() != 0 && ::listen(socket.get(), 1) != 0) return errno;
   return 0;
@@ -121,7 +105,7 @@ bool stale(const Endpoint& endpoint) {
   const auto status = file_status(endpoint.path);
   if (!status || !status->is_socket()) return false;
   const UniqueFd socket = make_socket(endpoint);
-  const SocketAddress address = socket_address(endpoint);
+  const SocketAddress address(endpoint);
   return socket && connect(socket.get(), address.get(), address.length) != 0 && errno == ECONNREFUSED;
 }
 
@@ -175,7 +159,7 @@ std::expected<std::unique_ptr<BoundListener>, std::string> BoundListener::bind(c
     UniqueFd socket = make_socket(endpoint);
     if (!socket) return failed(endpoint, errno);
     if (share) set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
-    const SocketAddress address = socket_address(listener->actual_);
+    const SocketAddress address(listener->actual_);
     // From the first moment on, nobody but owner and group may connect.
     const mode_t mask = has_path ? umask(0777 & ~static_cast<mode_t>(options.unix_mode)) : 0;
     const int result = ::bind(socket.get(), address.get(), address.length);

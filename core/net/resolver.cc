@@ -63,21 +63,6 @@ struct FileVersion {
 
 }  // namespace
 
-bool is_host_name(std::string_view text) noexcept {
-  if (text.ends_with('.')) text.remove_suffix(1);
-  if (text.empty() || text.size() > 253) return false;
-  while (true) {
-    const std::size_t dot = text.find('.');
-    const std::string_view label = text.substr(0, dot);
-    const auto fits = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-    };
-    if (label.empty() || label.size() > 63 || !std::ranges::all_of(label, fits)) return false;
-    if (dot == std::string_view::npos) return label.find_first_not_of("0123456789") != std::string_view::npos;
-    text.remove_prefix(dot + 1);
-  }
-}
-
 // ---- A lookup ------------------------------------------------------------------------------------------------
 
 struct ResolveHandle::Lookup {

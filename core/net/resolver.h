@@ -88,8 +88,4 @@ class Resolver {
   std::shared_ptr<State> state_;
 };
 
-// Whether DNS may be asked for it: labels of letters, digits, "-" and "_", the last not a number (RFC 1123 section 2.1;
-// "300.1.2.3" is a mistyped address, not a name). Names beyond ASCII are written as xn--.
-bool is_host_name(std::string_view text) noexcept;
-
 }  // namespace portolan

@@ -4,7 +4,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/net_error.h"
+#include "net/dial_attempt.h"
 #include "net/session_status.h"
+#include "net/splice_pipe.h"
 #include "net/worker_io.h"
 #include "plugin/instance.h"
 
@@ -13,6 +15,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace portolan {
 
@@ -27,7 +30,7 @@ void StreamConnection::accept(Instance& instance, int descriptor, const Address&
                               ClientEntry* client) noexcept {
   StreamConnection* stream = nullptr;
   contain("a new session", [&] {
-    stream = new StreamConnection(instance, descriptor, peer, transport, client);
+    stream = new StreamConnection(instance, descriptor, peer, transport, client, nullptr);
     if (transport == Transport::tls) stream->tls_ = TlsSession::accept(*instance.tls, descriptor);
   });
   if (!stream) {
@@ -42,9 +45,21 @@ void StreamConnection::accept(Instance& instance, int descriptor, const Address&
   stream->update_events();
 }
 
+StreamConnection* StreamConnection::connect(Instance& instance, int descriptor, const Address& peer,
+                                            Transport transport, DialAttempt& attempt) noexcept {
+  StreamConnection* stream = nullptr;
+  contain("a new connection",
+          [&] { stream = new StreamConnection(instance, descriptor, peer, transport, nullptr, &attempt); });
+  // On this machine the handshake is over by the time that this callback ends: it is looked at then, which spares the
+  // event in most cases, and a look that comes too early costs one system call.
+  if (stream) stream->mark();
+  return stream;
+}
+
 StreamConnection::StreamConnection(Instance& instance, int descriptor, const Address& peer, Transport transport,
-                                   ClientEntry* client)
+                                   ClientEntry* client, DialAttempt* attempt)
     : instance_(instance),
+      attempt_(attempt),
       client_(client),
       id_(instance.io.next_session_id()),
       started_(instance.io.now()),
@@ -52,10 +67,16 @@ StreamConnection::StreamConnection(Instance& instance, int descriptor, const Add
       peer_(peer),
       descriptor_(descriptor),
       transport_(transport),
-      state_(transport == Transport::tls ? State::handshake : State::open) {
+      state_(attempt                       ? State::connecting
+             : transport == Transport::tls ? State::handshake
+                                           : State::open),
+      counted_(instance.statistics && !attempt),
+      outbound_(attempt != nullptr) {
   event_.bind(instance.io.loop(), descriptor, &StreamConnection::on_event, this);
-  had_message_ = instance_.limits.first_message_timeout == Duration::zero();
-  instance_.add_stream(*this);
+  had_message_ = outbound_ || instance_.limits.first_message_timeout == Duration::zero();
+  queue_ = outbound_ ? &instance_.outbound : had_message_ ? &instance_.active : &instance_.awaiting;
+  queue_->add(*this, started_);
+  if (!outbound_) instance_.arm_timeouts();
 }
 
 StreamConnection::~StreamConnection() = default;
@@ -63,11 +84,11 @@ StreamConnection::~StreamConnection() = default;
 bool StreamConnection::open_handler() noexcept {
   state_ = State::open;
   begin_turn();
-  handler_ = instance_.service->open(*this);
+  handler_ = outbound_ ? DialAttempt::succeed(std::exchange(attempt_, nullptr), *this) : instance_.service->open(*this);
   in_turn_ = false;
   if (!handler_) {
-    instance_.refuse(Refusal::bad_message, peer_);
-    destroy(NetError::protocol);
+    if (!outbound_ && !refused_) instance_.refuse(Refusal::bad_message, peer_);
+    destroy(outbound_ ? NetError::none : NetError::protocol);
     return false;
   }
   return flush_turn() && finish_callback();
@@ -84,12 +105,40 @@ void StreamConnection::on_event(int, short events, void* self) noexcept {
 }
 
 void StreamConnection::handle(short events) noexcept {
+  if (joined_) return handle_joined(events);
+  if (state_ == State::connecting) return advance_connect();
   if (state_ == State::handshake) return advance_handshake();
   if (state_ == State::lingering) return drop_lingering_input();
   if ((events & IoEvent::kWrite) && !flush_pending()) return;
-  const bool reads = state_ == State::open && !peer_ended_ && hold_ == Hold::none && !close_asked_;
+  const bool reads = state_ == State::open && !peer_ended_ && hold_ == Hold::none && !close_asked_ && !paused_;
   if (reads && ((events & IoEvent::kRead) || tls_) && !read_input()) return;
   finish_callback();
+}
+
+void StreamConnection::advance_connect() noexcept {
+  // Asked again, connect(2) says how the first call went.
+  sockaddr_storage storage;
+  const socklen_t length = attempt_->socket_address(storage);
+  if (::connect(descriptor_, reinterpret_cast<const sockaddr*>(&storage), length) != 0 && errno != EISCONN) {
+    if (errno == EALREADY || errno == EINPROGRESS || errno == EINTR) {
+      attempt_->wait();
+      return update_events();
+    }
+    return fail_connect(net_error_of(errno), std::strerror(errno));
+  }
+  if (transport_ != Transport::tls) {
+    open_handler();
+    return;
+  }
+  state_ = State::handshake;
+  contain("a TLS session", [this] { tls_ = attempt_->begin_tls(descriptor_); });
+  if (!tls_) return fail_connect(NetError::system, "out of memory");
+  advance_handshake();
+}
+
+void StreamConnection::fail_connect(NetError why, std::string_view message) noexcept {
+  DialAttempt::fail(std::exchange(attempt_, nullptr), why, message);
+  destroy(NetError::none);
 }
 
 void StreamConnection::advance_handshake() noexcept {
@@ -97,15 +146,20 @@ void StreamConnection::advance_handshake() noexcept {
   want_write_ = result.outcome == TlsSession::Outcome::want_write;
   switch (result.outcome) {
     case TlsSession::Outcome::want_read:
-    case TlsSession::Outcome::want_write: return update_events();
+    case TlsSession::Outcome::want_write:
+      if (attempt_) attempt_->wait();
+      return update_events();
     case TlsSession::Outcome::done:
-      if (!open_handler()) return;
+      if (!open_handler() || joined_ || paused_) return;
       // The first message often comes with the end of the handshake and waits in TLS already.
       if (state_ == State::open && hold_ == Hold::none && !read_input()) return;
       finish_callback();
       return;
     default: break;
   }
+  if (outbound_)
+    return fail_connect(tls_->reset_by_peer() ? NetError::reset : NetError::tls,
+                        tls_->error().empty() ? "the peer closed during the TLS handshake" : tls_->error());
   instance_.refuse(Refusal::tls, peer_);
   refused_ = true;
   refusal_ = Refusal::tls;
@@ -129,6 +183,7 @@ bool StreamConnection::flush_pending() noexcept {
     output_.reset();
     output_sent_ = 0;
   }
+  if (unsent() == 0 && end_output_asked_) end_output_now();
   if (state_ != State::open || close_asked_) return true;
   if (hold_ == Hold::output && unsent() <= instance_.limits.output_limit / 2) {
     hold_ = Hold::none;
@@ -146,12 +201,21 @@ bool StreamConnection::flush_pending() noexcept {
 }
 
 bool StreamConnection::finish_callback() noexcept {
+  if (joined_) {
+    mark();
+    return true;
+  }
   if (close_asked_ && state_ == State::open) {
     state_ = State::closing;
     input_.reset();
   }
+  if (reset_asked_) {
+    destroy(NetError::closed);
+    return false;
+  }
+  if (end_output_asked_ && unsent() == 0) end_output_now();
   if (state_ == State::closing && unsent() == 0) {
-    if (peer_ended_) {
+    if (peer_ended_ || output_ended_) {
       // A peer that ended first, by close_notify, still has to be told that its answer is whole.
       if (tls_) tls_->shutdown();
       destroy(NetError::none);
@@ -163,11 +227,30 @@ bool StreamConnection::finish_callback() noexcept {
   return true;
 }
 
-void StreamConnection::linger() noexcept {
+void StreamConnection::end_output_now() noexcept {
+  end_output_asked_ = false;
+  if (output_ended_) return;
+  output_ended_ = true;
   if (tls_) tls_->shutdown();
   shutdown(descriptor_, SHUT_WR);
+}
+
+void StreamConnection::linger() noexcept {
+  end_output_now();
   state_ = State::lingering;
-  instance_.closing(*this, had_message_);
+  move_to(instance_.lingering);
+}
+
+void StreamConnection::move_to(TimeoutQueue& queue) noexcept {
+  queue_->remove(*this);
+  queue_ = &queue;
+  queue_->add(*this, instance_.io.now());
+  instance_.arm_timeouts();
+}
+
+void StreamConnection::mark() noexcept {
+  if (!marked_) instance_.io.mark(*this);
+  marked_ = true;
 }
 
 void StreamConnection::drop_lingering_input() noexcept {
@@ -183,26 +266,29 @@ void StreamConnection::drop_lingering_input() noexcept {
 void StreamConnection::update_events() noexcept {
   short wanted = 0;
   switch (state_) {
+    case State::connecting: wanted = IoEvent::kWrite; break;
     case State::handshake: wanted = want_write_ ? IoEvent::kWrite : IoEvent::kRead; break;
     case State::open:
-      if (!peer_ended_ && hold_ == Hold::none && unsent() < instance_.limits.output_limit) wanted = IoEvent::kRead;
+      if (!peer_ended_ && hold_ == Hold::none && !paused_ && !blocked()) wanted = IoEvent::kRead;
       break;
     case State::closing: break;
     case State::lingering: wanted = IoEvent::kRead; break;
   }
-  if (state_ != State::lingering && (unsent() || want_write_)) wanted |= IoEvent::kWrite;
+  if (state_ != State::lingering && (unsent() || want_write_ || (joined_ && joined_->waits_in_pipe())))
+    wanted |= IoEvent::kWrite;
   if (event_.want(wanted)) return;
   log::print(LogLevel::error, {instance_.configuration.name, id_},
              "cannot watch the connection of {}: {}; it is closed", info().peer, std::strerror(errno));
   // Not from inside a callback of the handler: the worker settles it.
   failure_ = NetError::system;
   close_asked_ = true;
-  if (!marked_) instance_.io.mark(*this);
-  marked_ = true;
+  mark();
 }
 
 void StreamConnection::settle_marked() noexcept {
   marked_ = false;
+  if (state_ == State::connecting && !close_asked_) return advance_connect();
+  if (joined_) return handle_joined(0);
   if (failure_ == NetError::system) return destroy(failure_);
   if (state_ == State::handshake || state_ == State::lingering) {
     if (close_asked_) destroy(NetError::none);
@@ -214,7 +300,13 @@ void StreamConnection::settle_marked() noexcept {
 
 void StreamConnection::time_out(Refusal reason) noexcept {
   // Not idle: it waits for us.
-  if (state_ == State::open && hold_ == Hold::rate && reason == Refusal::idle_timeout) return;
+  if (state_ == State::open && (paused_ || (hold_ == Hold::rate && reason == Refusal::idle_timeout))) return;
+  if (joined_) {
+    instance_.refuse(reason, peer_);
+    refused_ = true;
+    refusal_ = reason;
+    return end_join(NetError::timed_out);
+  }
   if (state_ == State::closing || state_ == State::lingering) return destroy(NetError::timed_out);
   if (state_ == State::handshake || unsent()) {
     instance_.refuse(reason, peer_);
@@ -226,27 +318,35 @@ void StreamConnection::time_out(Refusal reason) noexcept {
 }
 
 void StreamConnection::drain_if_quiet(Duration quiet) noexcept {
-  if (close_asked_ || unsent() || input_) return;
+  if (close_asked_ || unsent() || input_ || paused_) return;
   if (instance_.io.now() - last_activity_ >= quiet) close();
 }
 
-void StreamConnection::abort(NetError why) noexcept { destroy(why); }
+void StreamConnection::abort(NetError why) noexcept {
+  if (joined_) return end_join(why);
+  destroy(why);
+}
+
+void StreamConnection::abandon() noexcept {
+  attempt_ = nullptr;
+  destroy(NetError::none);
+}
 
 void StreamConnection::destroy(NetError why) noexcept {
   if (marked_) instance_.io.unmark(*this);
   if (resume_at_ != Duration::zero()) instance_.io.cancel_resume(resume_at_, *this);
-  const bool linger_queue = state_ == State::lingering;
-  (linger_queue ? instance_.lingering : had_message_ ? instance_.active : instance_.awaiting).remove(*this);
+  queue_->remove(*this);
   close_asked_ = true;  // the handler's last words are not sent
+  if (attempt_) DialAttempt::fail(std::exchange(attempt_, nullptr), NetError::closed, "the service ends");
   if (handler_) {
     in_turn_ = true;
     handler_->on_close(*this, why);
   }
-  if (instance_.statistics && why != NetError::none && why != NetError::closed && !refused_)
+  if (counted_ && why != NetError::none && why != NetError::closed && !refused_)
     instance_.stats[CoreCounter::failed].add();
-  if (instance_.recorder && instance_.recorder->wants_session()) record_end(why);
+  if (!outbound_ && instance_.recorder && instance_.recorder->wants_session()) record_end(why);
   event_.stop();
-  if (unsent() && why != NetError::none) {
+  if (reset_asked_ || (unsent() && why != NetError::none)) {
     // What the peer got is not whole: a FIN would say that it is.
     const struct ::linger cut{.l_onoff = 1, .l_linger = 0};
     setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &cut, sizeof cut);
@@ -254,8 +354,9 @@ void StreamConnection::destroy(NetError why) noexcept {
   ::close(descriptor_);
   Instance& instance = instance_;
   ClientEntry* client = client_;
+  const bool session = !outbound_;
   delete this;
-  instance.session_ended(client);
+  session ? instance.session_ended(client) : instance.connection_ended();
 }
 
 void StreamConnection::record_end(NetError why) noexcept {

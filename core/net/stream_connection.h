@@ -1,8 +1,10 @@
-// A session on a stream transport: the socket, what waits in both directions, and the plugin's handler.
+// A connection on a stream transport: the socket, what waits in both directions, and the plugin's handler. Either a
+// session, accepted from a listener, or outbound, dialed by the service (net/dial_attempt.h).
 //
 // Deletes itself when it has ended; its instance's queues know it until then. The data path is: read into the
 // worker's buffer, let the handler consume it, send its answers at once, and wait for EV_WRITE only after a short
-// write. Buffers exist only while bytes wait in them. One worker's thread.
+// write. Buffers exist only while bytes wait in them. Two that are joined pass their bytes on without a handler
+// (stream_join.cc). One worker's thread.
 #pragma once
 
 #include "event/io_event.h"
@@ -17,7 +19,10 @@
 
 namespace portolan {
 
+class DialAttempt;
 class Instance;
+class SplicePipe;
+class TimeoutQueue;
 struct ClientEntry;
 struct SessionStatus;
 
@@ -26,6 +31,10 @@ class StreamConnection final : public Stream, public TimeoutNode {
   // Takes over the descriptor, which has passed the limits (`client` is given back at the end).
   static void accept(Instance& instance, int descriptor, const Address& peer, Transport transport,
                      ClientEntry* client) noexcept;
+  // Takes over a descriptor on which connect(2) is under way or done; `attempt` is told how it went, from the loop or
+  // when the callback that runs now ends. Null when out of memory.
+  static StreamConnection* connect(Instance& instance, int descriptor, const Address& peer, Transport transport,
+                                   DialAttempt& attempt) noexcept;
 
   // ---- Stream: what the plugin sees ----
   bool admit(std::size_t bytes) noexcept override;
@@ -34,23 +43,34 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void commit(std::size_t used) noexcept override;
   void close() noexcept override;
   void refuse(Refusal reason) noexcept override;
+  void end_output() noexcept override;
+  void reset() noexcept override;
+  void pause() noexcept override;
+  void resume() noexcept override;
+  void join(Stream& other) noexcept override;
+  void separate() noexcept override;
+  std::uint64_t bytes_in() const noexcept override { return bytes_in_; }
+  std::uint64_t bytes_out() const noexcept override { return bytes_out_; }
   std::size_t unsent() const noexcept override { return output_ ? output_->size() - output_sent_ : 0; }
   SessionInfo info() const noexcept override;
 
   // ---- For the instance and the worker ----
   void settle_marked() noexcept;
   void clear_resume() noexcept { resume_at_ = Duration::zero(); }
-  void resume() noexcept;
+  void take_up() noexcept;
   // Its timeout struck, or the service drains.
   void time_out(Refusal reason) noexcept;
   void drain_if_quiet(Duration quiet) noexcept;
   // Ends it now, whatever waits. The object is gone afterwards.
   void abort(NetError why) noexcept;
+  // Nobody waits for this connection any more.
+  void abandon() noexcept;
   SessionStatus status() const;
 
  private:
   enum class State : std::uint8_t {
-    handshake,  // TLS
+    connecting,  // outbound
+    handshake,   // TLS
     open,
     closing,    // no more input; ends when the output is sent
     lingering,  // FIN sent; reads and drops until the peer's FIN, so that no reset overtakes the last answer
@@ -58,11 +78,15 @@ class StreamConnection final : public Stream, public TimeoutNode {
   enum class Hold : std::uint8_t { none, output, rate, turn };
   enum class Sent : std::uint8_t { all, some, failed };
 
-  StreamConnection(Instance& instance, int descriptor, const Address& peer, Transport transport, ClientEntry* client);
+  StreamConnection(Instance& instance, int descriptor, const Address& peer, Transport transport, ClientEntry* client,
+                   DialAttempt* attempt);
   ~StreamConnection();
 
   static void on_event(int descriptor, short events, void* self) noexcept;
   void handle(short events) noexcept;
+  bool outbound() const noexcept { return outbound_; }
+  void advance_connect() noexcept;
+  void fail_connect(NetError why, std::string_view message) noexcept;
   void advance_handshake() noexcept;
   bool open_handler() noexcept;
   // These answer false when the stream has been destroyed.
@@ -79,20 +103,43 @@ class StreamConnection final : public Stream, public TimeoutNode {
     bool failed = false;
   };
   Got receive(std::span<std::byte> into) noexcept;
+  void count_input(std::size_t bytes) noexcept;
+  void count_output(std::size_t bytes) noexcept;
   Sent send_now(std::span<const std::byte> data, std::size_t& taken) noexcept;
   bool flush_turn() noexcept;
   void append(std::span<const std::byte> data);
   void keep_output(std::span<const std::byte> rest);
   void begin_turn() noexcept;
+  void end_output_now() noexcept;
   void linger() noexcept;
   void drop_lingering_input() noexcept;
   void update_events() noexcept;
   void schedule_resume(Duration at) noexcept;
+  void move_to(TimeoutQueue& queue) noexcept;
+  void mark() noexcept;
   void destroy(NetError why) noexcept;
   void record_end(NetError why) noexcept;
 
+  // Joined (stream_join.cc): these answer false when both streams are gone.
+  void handle_joined(short events) noexcept;
+  bool pass_on() noexcept;
+  bool pass_on_by_splice() noexcept;
+  bool pass_end() noexcept;
+  bool output_drained() noexcept;
+  bool over_byte_rate() noexcept;
+  void charge_byte_rate(std::size_t bytes) noexcept;
+  bool waits_in_pipe() const noexcept;
+  bool blocked() const noexcept;
+  void end_join(NetError why) noexcept;
+  void update_both() noexcept;
+  void empty_pipe() noexcept;
+
   Instance& instance_;
   StreamHandler* handler_ = nullptr;
+  StreamConnection* joined_ = nullptr;
+  DialAttempt* attempt_ = nullptr;    // until it has been told
+  TimeoutQueue* queue_;               // the one that it is in
+  std::unique_ptr<SplicePipe> pipe_;  // what was received and goes to joined_, in bulk
   IoEvent event_;
   std::unique_ptr<TlsSession> tls_;
   std::unique_ptr<std::vector<std::byte>> input_;   // received, not consumed
@@ -124,6 +171,13 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool want_write_ : 1 = false;  // TLS asked for it
   bool had_unsent_ : 1 = false;
   bool had_message_ : 1 = false;
+  bool counted_ : 1;  // in the statistics of the service
+  bool outbound_ : 1;
+  bool paused_ : 1 = false;
+  bool bulk_ : 1 = false;              // joined: its bytes go by splice
+  bool reset_asked_ : 1 = false;       // close with a reset
+  bool end_output_asked_ : 1 = false;  // FIN or close_notify after the output
+  bool output_ended_ : 1 = false;      // sent
 };
 
 }  // namespace portolan

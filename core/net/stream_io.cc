@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace portolan {
 
@@ -53,8 +54,8 @@ bool StreamConnection::admit(std::size_t bytes) noexcept {
     }
   }
   if (!had_message_) {
-    instance_.first_message(*this);
     had_message_ = true;
+    move_to(instance_.active);
   }
   ++messages_;
   ++turn.messages;
@@ -71,14 +72,12 @@ void StreamConnection::write(std::span<const std::byte> data) noexcept {
 }
 
 void StreamConnection::append(std::span<const std::byte> data) {
-  if (close_asked_ || state_ != State::open || data.empty()) return;
+  if (close_asked_ || output_ended_ || end_output_asked_ || state_ != State::open || data.empty()) return;
   if (!in_turn_) {
     // Nothing holds back who writes from outside this stream's own turn: here its queue is bounded.
     if (unsent() && unsent() + data.size() > instance_.limits.output_limit) return refuse(Refusal::output_limit);
     keep_output(data);
-    if (!marked_) instance_.io.mark(*this);
-    marked_ = true;
-    return;
+    return mark();
   }
   Turn& turn = instance_.io.turn();
   if (turn.output.empty()) {
@@ -127,9 +126,31 @@ void StreamConnection::commit(std::size_t used) noexcept {
 void StreamConnection::close() noexcept {
   if (close_asked_) return;
   close_asked_ = true;
+  if (!in_turn_) mark();
+}
+
+void StreamConnection::end_output() noexcept {
+  if (close_asked_ || output_ended_) return;
+  end_output_asked_ = true;
+  if (!in_turn_) mark();
+}
+
+void StreamConnection::reset() noexcept {
+  if (reset_asked_) return;
+  reset_asked_ = close_asked_ = true;
   if (in_turn_) return;
-  if (!marked_) instance_.io.mark(*this);
-  marked_ = true;
+  joined_ ? end_join(NetError::closed) : destroy(NetError::closed);
+}
+
+void StreamConnection::pause() noexcept {
+  paused_ = true;
+  if (!in_turn_ && (event_.wanted() & IoEvent::kRead)) update_events();
+}
+
+void StreamConnection::resume() noexcept {
+  if (!paused_) return;
+  paused_ = false;
+  schedule_resume(instance_.io.now());
 }
 
 void StreamConnection::refuse(Refusal reason) noexcept {
@@ -211,14 +232,22 @@ StreamConnection::Sent StreamConnection::send_now(std::span<const std::byte> dat
       return Sent::failed;
     }
   }
-  if (taken) {
-    bytes_out_ += taken;
-    last_activity_ = instance_.io.now();
-    if (state_ == State::closing || (had_message_ && state_ == State::open))
-      (had_message_ ? instance_.active : instance_.awaiting).touch(*this, last_activity_);
-    if (instance_.statistics) instance_.stats[CoreCounter::bytes_out].add(taken);
-  }
+  if (taken) count_output(taken);
   return taken == data.size() ? Sent::all : Sent::some;
+}
+
+void StreamConnection::count_output(std::size_t bytes) noexcept {
+  bytes_out_ += bytes;
+  last_activity_ = instance_.io.now();
+  if (state_ == State::closing || (had_message_ && state_ == State::open)) queue_->touch(*this, last_activity_);
+  if (counted_) instance_.stats[CoreCounter::bytes_out].add(bytes);
+}
+
+void StreamConnection::count_input(std::size_t bytes) noexcept {
+  bytes_in_ += bytes;
+  last_activity_ = instance_.io.now();
+  if (had_message_) queue_->touch(*this, last_activity_);
+  if (counted_) instance_.stats[CoreCounter::bytes_in].add(bytes);
 }
 
 // ---- Input ---------------------------------------------------------------------------------------------------
@@ -257,12 +286,7 @@ StreamConnection::Got StreamConnection::receive(std::span<std::byte> into) noexc
       break;
     }
   }
-  if (got.bytes) {
-    bytes_in_ += got.bytes;
-    last_activity_ = instance_.io.now();
-    if (had_message_) instance_.active.touch(*this, last_activity_);
-    if (instance_.statistics) instance_.stats[CoreCounter::bytes_in].add(got.bytes);
-  }
+  if (got.bytes) count_input(got.bytes);
   return got;
 }
 
@@ -289,7 +313,7 @@ bool StreamConnection::read_input() noexcept {
       peer_ended_ = true;
       return deliver_end();
     }
-    if (got.again || close_asked_ || hold_ != Hold::none) return true;
+    if (got.again || close_asked_ || hold_ != Hold::none || paused_ || joined_) return true;
     if (unsent() >= instance_.limits.output_limit) return true;
   }
   // More may wait inside TLS, where no event of the socket would tell.
@@ -312,6 +336,7 @@ bool StreamConnection::deliver(std::span<const std::byte> data, bool buffered) n
       input_.reset();
       return true;
     }
+    if (joined_ || paused_) break;
     // What stopped it was its own output, and that is gone already.
     if (hold_ != Hold::output || unsent() >= instance_.limits.output_limit / 2 || done == data.size()) break;
   }
@@ -325,7 +350,7 @@ bool StreamConnection::deliver(std::span<const std::byte> data, bool buffered) n
   }
   if (rest.empty()) {
     hold_ = Hold::none;
-  } else if (hold_ == Hold::none && rest.size() >= instance_.input_limit) {
+  } else if (hold_ == Hold::none && !paused_ && !joined_ && rest.size() >= instance_.input_limit) {
     refuse(Refusal::message_too_long);
   } else if (hold_ == Hold::rate) {
     schedule_resume(turn.resume_at);
@@ -337,7 +362,7 @@ bool StreamConnection::deliver(std::span<const std::byte> data, bool buffered) n
 
 bool StreamConnection::deliver_end() noexcept {
   // What was received is answered first, however long it is held.
-  if (hold_ != Hold::none || end_delivered_ || close_asked_) return true;
+  if (hold_ != Hold::none || end_delivered_ || close_asked_ || paused_) return true;
   end_delivered_ = true;
   begin_turn();
   Turn& turn = instance_.io.turn();
@@ -357,8 +382,12 @@ void StreamConnection::schedule_resume(Duration at) noexcept {
   instance_.io.resume_at(at, *this);
 }
 
-void StreamConnection::resume() noexcept {
-  if (state_ == State::open) {
+void StreamConnection::take_up() noexcept {
+  if (joined_) {
+    hold_ = Hold::none;
+    return handle_joined(IoEvent::kRead);
+  }
+  if (state_ == State::open && !paused_) {
     hold_ = Hold::none;
     if (input_ && !deliver(*input_, true)) return;
     if (hold_ == Hold::none && !close_asked_) {

@@ -11,6 +11,11 @@ WorkerIo::WorkerIo(Loop& loop, unsigned worker)
       resume_timer_(loop, [this] { run_resumes(); }),
       retire_timer_(loop, [this] { run_retired(); }) {}
 
+Resolver& WorkerIo::resolver() {
+  if (!resolver_) resolver_ = std::make_unique<Resolver>(loop_);
+  return *resolver_;
+}
+
 void WorkerIo::run_retired() {
   // One may retire more: a generation's end lets go of its plugins' timers.
   while (!retired_.empty()) {
@@ -46,7 +51,7 @@ void WorkerIo::run_resumes() {
     due.back()->clear_resume();
     resumes_.erase(resumes_.begin());
   }
-  for (StreamConnection* stream : due) stream->resume();
+  for (StreamConnection* stream : due) stream->take_up();
   settle();
   arm();
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "event/loop.h"
+#include "net/resolver.h"
+#include "net/splice_pipe.h"
 
 #include <cstddef>
 #include <functional>
@@ -49,6 +51,8 @@ class WorkerIo {
 
   std::byte* read_buffer() noexcept { return read_buffer_.get(); }
   Turn& turn() noexcept { return turn_; }
+  PipePool& pipes() noexcept { return pipes_; }
+  Resolver& resolver();  // made when it is first wanted
 
   // The stream was written to, closed or refused outside of its own callback: settle it when this callback ends.
   void mark(StreamConnection& stream) { marked_.push_back(&stream); }
@@ -75,6 +79,8 @@ class WorkerIo {
   Duration now_ = Loop::now();
   std::unique_ptr<std::byte[]> read_buffer_;
   Turn turn_;
+  PipePool pipes_;
+  std::unique_ptr<Resolver> resolver_;
   std::vector<StreamConnection*> marked_;
   std::set<std::pair<Duration, StreamConnection*>> resumes_;
   LoopTimer resume_timer_;

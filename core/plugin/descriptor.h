@@ -19,7 +19,7 @@
 namespace portolan {
 
 // Raised whenever a type in this file or in service.h changes its layout or meaning.
-inline constexpr std::uint32_t kContractVersion = 1;
+inline constexpr std::uint32_t kContractVersion = 2;
 
 using Duration = std::chrono::nanoseconds;
 
@@ -35,6 +35,7 @@ enum class OptionType : std::uint8_t {
   size,      // "64KiB"; min..max in bytes
   rate,      // "100/s", "1MiB/s", or a number per second; 0 switches a limit off; min..max per second
   address,   // tcp://127.0.0.1:80, udp://[::1]:53, tls://0.0.0.0:443, unix:///run/x.sock
+  target,    // the same, to connect to: the host may be a name, the port is not 0
   table,     // the keys in `fields`
 };
 
@@ -89,6 +90,14 @@ struct CounterDeclaration {
   std::string_view help;
 };
 
+// An order or a question that an operator may give a service while it runs (Service::on_command):
+// `portolan command SERVICE NAME key=value…`.
+struct CommandDeclaration {
+  std::string_view name;       // drain
+  std::string_view arguments;  // backend=NAME
+  std::string_view help;
+};
+
 // Where a plugin reports what the schema alone cannot check. `key` is relative to the service: "health.every".
 class Problems {
  public:
@@ -120,6 +129,9 @@ struct Descriptor {
   std::span<const Option> options = {};  // beside those that every service has (`portolan help service`)
   std::span<const HookDeclaration> hooks = {};
   std::span<const CounterDeclaration> counters = {};
+  std::span<const CommandDeclaration> commands = {};
+  // A datagram peer over max_sessions takes the place of the one that was quiet for longest, instead of being refused.
+  bool replaces_peers = false;
 
   // Pure: opens nothing, keeps nothing. Called on the main thread after the schema has passed. May be null.
   void (*validate)(const Options& options, Problems& problems) noexcept = nullptr;

@@ -1,6 +1,8 @@
 #include "instance.h"
 
+#include "base/callback.h"
 #include "base/log.h"
+#include "net/dial_attempt.h"
 #include "net/session_status.h"
 #include "net/stream_connection.h"
 
@@ -12,7 +14,6 @@ namespace portolan {
 
 namespace {
 
-constexpr Duration kDatagramSession = std::chrono::seconds(30);
 // A session that we closed waits this long for its peer's goodbye.
 constexpr Duration kLinger = std::chrono::seconds(5);
 
@@ -80,8 +81,8 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
   awaiting.set_timeout(limits.first_message_timeout);
   active.set_timeout(limits.idle_timeout);
   // A datagram peer never says goodbye, and its address may be forged: it is forgotten sooner than a stream.
-  peers.set_timeout(limits.idle_timeout == Duration::zero() ? kDatagramSession
-                                                            : std::min(limits.idle_timeout, kDatagramSession));
+  peers.set_timeout(limits.datagram_timeout);
+  half_open.set_timeout(limits.half_open_timeout);
   lingering.set_timeout(kLinger);
 }
 
@@ -109,6 +110,35 @@ Hook* Instance::hook(std::string_view name) noexcept {
 TimerHandle Instance::timer(TimerHandler& handler) noexcept {
   timers_.push_back(new InstanceTimer(*this, handler));
   return TimerHandle(timers_.back());
+}
+
+const Target* Instance::target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept {
+  const Target* made = nullptr;
+  const bool done = contain("a target", [&] {
+    auto target = OutboundTarget::make(options);
+    if (!target) return problems.add(key, target.error());
+    targets_.push_back(std::move(*target));
+    made = targets_.back().get();
+  });
+  if (!done) problems.add(key, "cannot be prepared: out of memory");
+  return made;
+}
+
+DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& handler) noexcept {
+  return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler));
+}
+
+DatagramLink* Instance::link(const Target&, DatagramLinkHandler&) noexcept { return nullptr; }
+
+SharedState* Instance::shared_state(SharedState* (*make_state)() noexcept) noexcept {
+  const std::lock_guard lock(shared->state_mutex);
+  if (!shared->state) shared->state.reset(make_state());
+  return shared->state.get();
+}
+
+void Instance::event(std::string_view kind, std::string_view detail) noexcept {
+  log(LogLevel::info, detail);
+  if (recorder) recorder->event(std::string(kind), configuration.name, std::string(detail));
 }
 
 // ---- Sessions ------------------------------------------------------------------------------------------------
@@ -154,25 +184,9 @@ void Instance::refuse(Refusal reason, const Address& peer) noexcept {
   if (recorder) recorder->refusal(io.worker(), configuration.name, peer.client(), reason);
 }
 
-void Instance::add_stream(TimeoutNode& stream) noexcept {
-  (limits.first_message_timeout == Duration::zero() ? active : awaiting).add(stream, io.now());
-  arm_timeouts();
-}
-
-void Instance::first_message(TimeoutNode& stream) noexcept {
-  awaiting.remove(stream);
-  active.add(stream, io.now());
-  arm_timeouts();
-}
-
-void Instance::closing(TimeoutNode& stream, bool had_message) noexcept {
-  (had_message ? active : awaiting).remove(stream);
-  lingering.add(stream, io.now());
-  arm_timeouts();
-}
-
 void Instance::arm_timeouts() noexcept {
-  Duration next = std::min({awaiting.deadline(), active.deadline(), lingering.deadline(), peers.deadline()});
+  Duration next =
+      std::min({awaiting.deadline(), active.deadline(), half_open.deadline(), lingering.deadline(), peers.deadline()});
   if (draining && (awaiting.size() || active.size())) next = std::min(next, io.now() + drain_quiet_ / 4);
   // A timer that fires early costs a look; setting it for every session would cost a heap operation each.
   if (next >= armed_for_) return;
@@ -183,7 +197,7 @@ void Instance::arm_timeouts() noexcept {
 void Instance::run_timeouts() noexcept {
   const Duration now = io.tick();
   armed_for_ = Duration::max();
-  for (TimeoutQueue* queue : {&awaiting, &active, &lingering}) {
+  for (TimeoutQueue* queue : session_queues()) {
     while (TimeoutNode* node = queue->expired(now)) {
       auto* stream = static_cast<StreamConnection*>(node);
       // Out of the way of this loop should the session need longer to end.
@@ -195,7 +209,7 @@ void Instance::run_timeouts() noexcept {
   }
   while (TimeoutNode* node = peers.expired(now)) datagram_sessions.end(static_cast<DatagramSession&>(*node));
   if (draining) {
-    for (TimeoutQueue* queue : {&awaiting, &active}) {
+    for (TimeoutQueue* queue : {&awaiting, &active, &half_open}) {
       for (TimeoutNode* node = queue->first(); node; node = queue->after(*node))
         static_cast<StreamConnection*>(node)->drain_if_quiet(drain_quiet_);
     }
@@ -230,8 +244,10 @@ void Instance::tell_drain() noexcept {
 }
 
 void Instance::abort_all() noexcept {
-  for (TimeoutQueue* queue : {&awaiting, &active, &lingering})
+  for (TimeoutQueue* queue : session_queues())
     while (TimeoutNode* node = queue->first()) static_cast<StreamConnection*>(node)->abort(NetError::closed);
+  while (TimeoutNode* node = outbound.first()) static_cast<StreamConnection*>(node)->abort(NetError::closed);
+  while (!attempts.empty()) (*attempts.begin())->cancel();
   datagram_sessions.end_all();
 }
 
@@ -245,7 +261,7 @@ void Instance::check_idle() {
 }
 
 void Instance::list_sessions(std::size_t limit, std::vector<SessionStatus>& out) {
-  for (const TimeoutQueue* queue : {&awaiting, &active, &lingering}) {
+  for (const TimeoutQueue* queue : session_queues()) {
     for (TimeoutNode* node = queue->first(); node && out.size() < limit; node = queue->after(*node))
       out.push_back(static_cast<StreamConnection*>(node)->status());
   }

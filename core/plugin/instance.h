@@ -14,16 +14,21 @@
 #include "script/script.h"
 #include "stats/service_stats.h"
 
+#include <array>
 #include <atomic>
 #include <expected>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 namespace portolan {
 
+class DialAttempt;
+class OutboundTarget;
 struct SessionStatus;
 
 // What a service shares between its workers and keeps across reloads, found by its name.
@@ -32,6 +37,9 @@ struct ServiceShared {
   RateState accepts{0};
   ClientTable clients;
   std::shared_ptr<ServiceStats> stats;
+  // The plugin's own, made by the first instance that asks.
+  std::mutex state_mutex;
+  std::unique_ptr<SharedState> state;
 };
 
 // Where instances report what the store should remember. Called on workers; must be cheap when it is not wanted.
@@ -40,6 +48,7 @@ class Recorder {
   virtual bool wants_session() noexcept = 0;
   virtual void session(SessionRecord record) noexcept = 0;
   virtual void refusal(unsigned worker, const std::string& service, const Address& client, Refusal reason) noexcept = 0;
+  virtual void event(std::string kind, std::string service, std::string detail) noexcept = 0;
 
  protected:
   ~Recorder() = default;
@@ -67,6 +76,11 @@ class Instance final : public Context {
   void log(LogLevel level, std::string_view message) noexcept override;
   Hook* hook(std::string_view name) noexcept override;
   TimerHandle timer(TimerHandler& handler) noexcept override;
+  const Target* target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept override;
+  DialHandle dial(const Target& target, Duration timeout, DialHandler& handler) noexcept override;
+  DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept override;
+  SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
+  void event(std::string_view kind, std::string_view detail) noexcept override;
 
   // ---- For sessions and listeners ----
   struct Admission {
@@ -77,14 +91,13 @@ class Instance final : public Context {
   Admission admit_session(const Address& peer) noexcept;
   // What admit_session counted is given back.
   void session_ended(ClientEntry* client) noexcept;
+  // An outbound one is gone.
+  void connection_ended() noexcept { check_idle(); }
   void refuse(Refusal reason, const Address& peer) noexcept;
   void refuse_message(Refusal reason) noexcept { stats.refuse(reason); }
   // Nanoseconds spent in hooks so far on this worker.
   Duration hook_time() const noexcept { return script_ ? script_->time_spent() : Duration::zero(); }
 
-  void add_stream(TimeoutNode& stream) noexcept;
-  void first_message(TimeoutNode& stream) noexcept;
-  void closing(TimeoutNode& stream, bool had_message) noexcept;
   void arm_timeouts() noexcept;
 
   // ---- For the worker ----
@@ -94,7 +107,9 @@ class Instance final : public Context {
   void retire() noexcept;
   // Ends every stream at once.
   void abort_all() noexcept;
-  std::size_t sessions() const noexcept { return awaiting.size() + active.size() + lingering.size(); }
+  std::size_t sessions() const noexcept {
+    return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size();
+  }
   // Calls `task` once there is no session left (soon, never from inside this call).
   void when_idle(std::function<void()> task);
   void list_sessions(std::size_t limit, std::vector<SessionStatus>& out);
@@ -114,8 +129,11 @@ class Instance final : public Context {
   // Every stream is in exactly one of these, datagram peers are in `peers` and datagram_sessions.
   TimeoutQueue awaiting;   // no message yet: first_message_timeout, absolute
   TimeoutQueue active;     // idle_timeout
+  TimeoutQueue half_open;  // joined, and one way has ended: half_open_timeout after the last byte
   TimeoutQueue lingering;  // closing: the peer has this long to take what is left
+  TimeoutQueue outbound;   // dialed: no timeout of their own
   TimeoutQueue peers;
+  std::set<DialAttempt*> attempts;
   DatagramSessions datagram_sessions{*this};
   bool draining = false;
 
@@ -125,10 +143,13 @@ class Instance final : public Context {
   void run_timeouts() noexcept;
   void tell_drain() noexcept;
   void check_idle();
+  // The queues of streams that are sessions.
+  auto session_queues() noexcept { return std::array{&awaiting, &active, &half_open, &lingering}; }
 
   Script* script_;
   const bool counts_clients_;
   std::vector<InstanceTimer*> timers_;
+  std::vector<std::unique_ptr<OutboundTarget>> targets_;
   LoopTimer timeout_timer_;
   Duration armed_for_ = Duration::max();
   Duration drain_quiet_{};

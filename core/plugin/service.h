@@ -9,6 +9,9 @@
 #include <cstring>
 #include <utility>
 
+// Names used below, in the order of this file: Stream and its StreamHandler, DatagramPeer, Service; then what core
+// grants: Hook, Timer, Target and Dial, DatagramLink, SharedState, all through Context.
+
 namespace portolan {
 
 // ---- Words that plugins and core share -----------------------------------------------------------------------
@@ -82,8 +85,33 @@ class Stream {
   // The same, and counts the reason.
   virtual void refuse(Refusal reason) noexcept = 0;
 
+  // No more is written: the peer sees an end once all before it is delivered. Receiving goes on.
+  virtual void end_output() noexcept = 0;
+
+  // Ends the session now: what waits is dropped, and the peer sees a reset. on_close comes before this returns, or, when
+  // called from one of the stream's own callbacks, after it.
+  virtual void reset() noexcept = 0;
+
+  // Neither reads nor calls on_data from now on; the peer feels it by its window. An end of the peer is not noticed
+  // meanwhile, and no timeout strikes but that of whoever paused it.
+  virtual void pause() noexcept = 0;
+  // Goes on; what was kept comes to on_data again, from the loop and never from inside this call.
+  virtual void resume() noexcept = 0;
+
+  // From now on core itself passes on what each of the two receives to the other, in both directions: small pieces by
+  // read and write, bulk by splice(2), TLS by copy. What the handlers left unconsumed goes first. An end is passed on as
+  // an end once all before it is delivered, a reset as a reset; who does not read holds back who sends. No on_data,
+  // on_end or on_sent comes any more; on_close comes for both streams when both have ended, or one has failed.
+  // Both are open streams of this service, and neither is in another join. A paused one goes on.
+  virtual void join(Stream& other) noexcept = 0;
+  // Ends a join, if there is one: handlers are called again. What is under way to either stream is delivered still.
+  virtual void separate() noexcept = 0;
+
   // Bytes written and not yet taken by the kernel, without those of this callback.
   virtual std::size_t unsent() const noexcept = 0;
+  // Since the connection, on the plugin's side of TLS.
+  virtual std::uint64_t bytes_in() const noexcept = 0;
+  virtual std::uint64_t bytes_out() const noexcept = 0;
 
   // Makes the text of the peer's address: not for every message.
   virtual SessionInfo info() const noexcept = 0;
@@ -122,18 +150,59 @@ class StreamHandler {
   ~StreamHandler() = default;
 };
 
-// A peer of a datagram transport: valid during on_datagram only.
+// What a plugin keeps for a peer of a datagram transport (DatagramPeer::attach).
+class DatagramHandler {
+ public:
+  // The last call for this peer: it was quiet for datagram_timeout, gave its place to a new one, or was ended.
+  virtual void on_end() noexcept = 0;
+
+ protected:
+  ~DatagramHandler() = default;
+};
+
+// A peer of a datagram transport. Without a handler it is valid during on_datagram only; with one, until on_end of that
+// has returned.
 class DatagramPeer {
  public:
-  // Queues one datagram back to the sender, from the address that it was sent to. A view into the datagram that
-  // on_datagram was given is sent without a copy.
+  // Queues one datagram back to the sender, from the address that it was sent to; it leaves when the current callback
+  // returns. A view into the datagram that on_datagram was given is sent without a copy.
   virtual void reply(std::span<const std::byte> data) noexcept = 0;
   virtual void refuse(Refusal reason) noexcept = 0;
+  // Keeps the peer. Once for each; handler() is null until then.
+  virtual void attach(DatagramHandler& handler) noexcept = 0;
+  virtual DatagramHandler* handler() const noexcept = 0;
+  // Ends its session as if it had been quiet: on_end comes before this returns. Its next datagram begins a new one.
+  virtual void end() noexcept = 0;
   virtual SessionInfo info() const noexcept = 0;
   void reply(std::string_view text) noexcept { reply(std::as_bytes(std::span(text.data(), text.size()))); }
 
  protected:
   ~DatagramPeer() = default;
+};
+
+// An order or a question of the operator: `portolan drain web b1` is {"drain", {{"backend", "b1"}}}.
+struct CommandArgument {
+  std::string_view name;
+  std::string_view value;
+};
+struct Command {
+  std::string_view name;
+  std::span<const CommandArgument> arguments;
+  // The value of an argument, or "" when it was not given.
+  std::string_view operator[](std::string_view argument) const noexcept {
+    for (const CommandArgument& one : arguments)
+      if (one.name == argument) return one.value;
+    return {};
+  }
+};
+// Where the answer goes: one of the two, once. Neither: the plugin does not know the command.
+class CommandAnswer {
+ public:
+  virtual void json(std::string_view text) noexcept = 0;        // one JSON value
+  virtual void refuse(std::string_view sentence) noexcept = 0;  // what is wrong, and what to do
+
+ protected:
+  ~CommandAnswer() = default;
 };
 
 // An instance of a plugin on one worker. Destroying it comes after on_close of its last stream.
@@ -158,6 +227,13 @@ class Service {
   // Streams may finish what they are at; at a stop core ends them when they have been quiet for a moment, and all that
   // are left at the deadline.
   virtual void drain() noexcept {}
+
+  // A command of the operator. The instances on all workers are asked, that of the first worker is the one whose answer
+  // is shown; where an answer must be one, it comes from the SharedState.
+  virtual void on_command(const Command& command, CommandAnswer& answer) noexcept {
+    (void)command;
+    (void)answer;
+  }
 };
 
 // ---- What core grants ----------------------------------------------------------------------------------------
@@ -234,6 +310,102 @@ class TimerHandle {
   Timer* timer_ = nullptr;
 };
 
+// A place to connect to, prepared once: where, and how TLS is verified there. Owned by core, lives as long as the service.
+class Target {
+ public:
+  virtual std::string_view text() const noexcept = 0;  // "tcp://10.0.0.7:8080"
+  virtual Transport transport() const noexcept = 0;
+
+ protected:
+  ~Target() = default;
+};
+struct TlsTarget {
+  std::string_view name = {};         // that the certificate must be for, sent as SNI; empty: the target's host
+  std::string_view ca = {};           // PEM file of authorities; empty: the system's
+  std::string_view certificate = {};  // PEM files of a client certificate; empty: none
+  std::string_view key = {};
+  std::string_view pins = {};  // SHA-256 of the peer's public key (RFC 7469 section 2.4), base64, separated by commas
+  bool verify = true;          // the chain and the name; pins are compared even without
+};
+struct TargetOptions {
+  std::string_view address;      // tcp://, tls://, udp:// with a number or a name and a port; unix://
+  std::string_view source = {};  // local address to connect from; empty: the system's choice
+  TlsTarget tls = {};
+};
+
+class DialHandler {
+ public:
+  // Connected, TLS included: the handler of the new stream, or null to close it at once.
+  virtual StreamHandler* on_dial(Stream& stream) noexcept = 0;
+  // `message` is a sentence without the target: "connection refused (tried 192.0.2.7, 192.0.2.8)".
+  virtual void on_dial_failed(NetError why, std::string_view message) noexcept = 0;
+
+ protected:
+  ~DialHandler() = default;
+};
+
+// An attempt to connect that is under way.
+class Dial {
+ public:
+  virtual void cancel() noexcept = 0;  // no call comes after it
+
+ protected:
+  ~Dial() = default;
+};
+
+// Holds an attempt: letting go of it cancels. Empty again once the handler was called.
+class DialHandle {
+ public:
+  DialHandle() = default;
+  explicit DialHandle(Dial* dial) noexcept : dial_(dial) {}
+  DialHandle(DialHandle&& other) noexcept : dial_(std::exchange(other.dial_, nullptr)) {}
+  DialHandle& operator=(DialHandle&& other) noexcept {
+    if (this != &other) {
+      cancel();
+      dial_ = std::exchange(other.dial_, nullptr);
+    }
+    return *this;
+  }
+  ~DialHandle() { cancel(); }
+  void cancel() noexcept {
+    if (Dial* dial = std::exchange(dial_, nullptr)) dial->cancel();
+  }
+  // For whoever was called: the attempt is over.
+  void forget() noexcept { dial_ = nullptr; }
+  explicit operator bool() const noexcept { return dial_ != nullptr; }
+
+ private:
+  Dial* dial_ = nullptr;
+};
+
+// A UDP socket of the service's own, connected to one target.
+class DatagramLink {
+ public:
+  // Queues a datagram; it leaves when the current callback returns. A view into a datagram that core has given is sent
+  // without a copy. What cannot be sent is lost, as on any link.
+  virtual void send(std::span<const std::byte> data) noexcept = 0;
+  virtual void release() noexcept = 0;  // closes it; no call comes after
+
+ protected:
+  ~DatagramLink() = default;
+};
+class DatagramLinkHandler {
+ public:
+  virtual void on_datagram(std::span<const std::byte> data) noexcept = 0;
+  // The other end said that nobody is there (ICMP). The link stays.
+  virtual void on_refused(NetError why) noexcept = 0;
+
+ protected:
+  ~DatagramLinkHandler() = default;
+};
+
+// What the instances of one service share, on all workers and over reloads: its members are atomics or behind a lock that
+// is not taken for a message. Owned by core, found by the service's name and plugin.
+class SharedState {
+ public:
+  virtual ~SharedState() = default;
+};
+
 // What a service may ask of core. Outlives the service.
 class Context {
  public:
@@ -248,6 +420,21 @@ class Context {
   virtual Hook* hook(std::string_view name) noexcept = 0;
   // The handler outlives the handle.
   virtual TimerHandle timer(TimerHandler& handler) noexcept = 0;
+
+  // A place to connect to, for as long as this service lives; null, with a sentence in `problems` under `key`, when
+  // something is wrong with it (a file that cannot be read, say).
+  virtual const Target* target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept = 0;
+  // Connects within `timeout`: the name, the connection and TLS together. A name's addresses are tried in turn. The
+  // handler, which outlives the attempt, is called exactly once, from the loop and never from inside dial. The stream is
+  // the service's: it counts bytes but is no session, and ends with the service at the latest.
+  virtual DialHandle dial(const Target& target, Duration timeout, DialHandler& handler) noexcept = 0;
+  // A UDP target whose host is a name takes its first address; null, with the reason in the log, when there is none yet.
+  virtual DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept = 0;
+
+  // The state that the instances of this service share, made by the first that asks; null when out of memory.
+  virtual SharedState* shared_state(SharedState* (*make)() noexcept) noexcept = 0;
+  // A thing that an operator would want to find again: a row of the store's `events`, and a line in the log.
+  virtual void event(std::string_view kind, std::string_view detail) noexcept = 0;
 
  protected:
   ~Context() = default;

@@ -47,32 +47,21 @@ class TextProblems final : public Problems {
   std::string text;
 };
 
-class TestStream final : public Stream {
+class TestStream final : public testing::StubStream {
  public:
-  bool admit(std::size_t) noexcept override { return true; }
   void write(std::span<const std::byte> data) noexcept override {
     written.append(reinterpret_cast<const char*>(data.data()), data.size());
   }
-  std::byte* reserve(std::size_t) noexcept override { return nullptr; }
-  void commit(std::size_t) noexcept override {}
-  void close() noexcept override {}
-  void refuse(Refusal) noexcept override {}
-  std::size_t unsent() const noexcept override { return 0; }
   SessionInfo info() const noexcept override { return {1, "unix", Transport::unix_stream}; }
   std::string written;
 };
 
-class TestContext final : public Context {
+class TestContext final : public testing::StubContext {
  public:
-  std::string_view service_name() const noexcept override { return "test"; }
-  unsigned worker() const noexcept override { return 0; }
-  Duration now() const noexcept override { return {}; }
   void count(std::size_t counter, std::uint64_t by) noexcept override { counted += by * (counter + 1); }
-  void log(LogLevel, std::string_view) noexcept override {}
   Hook* hook(std::string_view name) noexcept override {
     return script == nullptr ? nullptr : script->hook(*service, name, stats);
   }
-  TimerHandle timer(TimerHandler&) noexcept override { return {}; }
 
   Script* script = nullptr;
   const ServiceConfiguration* service = nullptr;
@@ -87,8 +76,8 @@ void each_bad_one_is_refused_with_one_sentence(void**) {
   assert_int_equal(refused.size(), 2);
   assert_true(has(refused[0], "no_symbol.so is refused: it is no plugin: it does not export portolan_plugin"));
   assert_true(has(refused[1],
-                  "wrong_version.so is refused: it was built for version 2 of the plugin contract, and this is "
-                  "version 1"));
+                  "wrong_version.so is refused: it was built for version 3 of the plugin contract, and this is "
+                  "version 2"));
   assert_int_equal(registry.all().size(), built_in + 2);
   assert_non_null(registry.find("greeter"));
   assert_non_null(registry.find("failing_make"));

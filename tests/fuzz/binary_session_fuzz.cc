@@ -142,7 +142,7 @@ Result run(const Settings& settings, std::string_view input, std::size_t most, s
   }
   while (reluctant && !session.closed && !session.kept.empty()) {
     const std::size_t before = session.kept.size();
-    session.resume(1);
+    session.resume_admitting(1);
     if (session.kept.size() == before) break;  // a part of a frame
   }
   check(session.kept.size() < service->input_limit(), "nothing that can be answered is kept");

@@ -138,7 +138,7 @@ Result run(const Settings& settings, std::string_view input, std::size_t most, s
   }
   while (reluctant && !session.closed && !session.kept.empty()) {
     const std::size_t before = session.kept.size();
-    session.resume(1);
+    session.resume_admitting(1);
     if (session.kept.size() == before) break;  // an unfinished line
   }
   session.admit_next = testing::FakeStream::kNoLimit;

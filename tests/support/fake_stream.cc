@@ -52,7 +52,7 @@ void FakeStream::receive(std::string_view bytes) {
   call_on_data();
 }
 
-void FakeStream::resume(std::size_t next) {
+void FakeStream::resume_admitting(std::size_t next) {
   admit_next = next;
   if (!closed && handler_ && !kept.empty()) call_on_data();
 }
@@ -223,7 +223,8 @@ Duration FakeOptions::duration(std::string_view key) const noexcept {
 
 std::string_view FakeOptions::text(std::string_view key) const noexcept {
   const Option& option = find(key);
-  require(option.type == OptionType::text || option.type == OptionType::choice || option.type == OptionType::address,
+  require(option.type == OptionType::text || option.type == OptionType::choice || option.type == OptionType::address ||
+              option.type == OptionType::target,
           "not a text:", key);
   return value(option);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "plugin/service.h"
+#include "support/contract_stubs.h"
 
 #include <cstdint>
 #include <functional>
@@ -22,7 +23,7 @@
 namespace portolan::testing {
 
 // A session as core runs it, without a socket: input goes in by receive and end, everything else is there to look at.
-class FakeStream final : public Stream {
+class FakeStream final : public StubStream {
  public:
   static constexpr std::size_t kNoLimit = ~std::size_t{0};
 
@@ -35,7 +36,7 @@ class FakeStream final : public Stream {
   // Bytes from the peer. As in core, what is not consumed is kept up to input_limit; ignored after the end.
   void receive(std::string_view bytes);
   // Calls on_data again after admit said no. Sets the number of messages that are let in.
-  void resume(std::size_t admit_next = kNoLimit);
+  void resume_admitting(std::size_t admit_next = kNoLimit);
   // The peer sends no more.
   void end();
   // The session is over; the handler sees on_close. The destructor does it when the test has not.
@@ -58,7 +59,6 @@ class FakeStream final : public Stream {
   void commit(std::size_t used) noexcept override;
   void close() noexcept override;
   void refuse(Refusal reason) noexcept override;
-  std::size_t unsent() const noexcept override { return 0; }
   SessionInfo info() const noexcept override {
     return {.id = 7, .peer = "192.0.2.7:4711", .transport = Transport::tcp};
   }
@@ -82,12 +82,18 @@ class FakePeer final : public DatagramPeer {
   std::vector<std::string> replies;
   std::optional<Refusal> refusal;
   bool replied_with_view = false;  // the last reply was a view of the datagram
+  DatagramHandler* attached = nullptr;
 
   // Gives `service` one datagram.
   void send(Service& service, std::string_view bytes);
 
   void reply(std::span<const std::byte> data) noexcept override;
   void refuse(Refusal reason) noexcept override { refusal = reason; }
+  void attach(DatagramHandler& handler) noexcept override { attached = &handler; }
+  DatagramHandler* handler() const noexcept override { return attached; }
+  void end() noexcept override {
+    if (DatagramHandler* handler = std::exchange(attached, nullptr)) handler->on_end();
+  }
   SessionInfo info() const noexcept override {
     return {.id = 8, .peer = "[2001:db8::1]:53", .transport = Transport::udp};
   }
@@ -147,7 +153,7 @@ class FakeProblems final : public Problems {
   std::vector<std::pair<std::string, std::string>> all;
 };
 
-class FakeContext final : public Context {
+class FakeContext final : public StubContext {
  public:
   explicit FakeContext(const Descriptor& descriptor) : counts(descriptor.counters.size()), descriptor_(descriptor) {}
   // The function that the configuration has under this name.
@@ -158,13 +164,10 @@ class FakeContext final : public Context {
   std::vector<std::pair<LogLevel, std::string>> log_lines;
   Duration time{};
 
-  std::string_view service_name() const noexcept override { return "test"; }
-  unsigned worker() const noexcept override { return 0; }
   Duration now() const noexcept override { return time; }
   void count(std::size_t counter, std::uint64_t by) noexcept override;
   void log(LogLevel level, std::string_view message) noexcept override { log_lines.emplace_back(level, message); }
   Hook* hook(std::string_view name) noexcept override;
-  TimerHandle timer(TimerHandler&) noexcept override { return {}; }
   using Context::count;
 
  private:

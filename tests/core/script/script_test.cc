@@ -10,21 +10,15 @@
 #include <string_view>
 
 #include "support/cmocka.h"
+#include "support/contract_stubs.h"
 
 using namespace portolan;
 
 namespace {
 
-class FakeStream final : public Stream {
+class FakeStream final : public testing::StubStream {
  public:
   explicit FakeStream(std::uint64_t id) : id_(id) {}
-  bool admit(std::size_t) noexcept override { return true; }
-  void write(std::span<const std::byte>) noexcept override {}
-  std::byte* reserve(std::size_t) noexcept override { return nullptr; }
-  void commit(std::size_t) noexcept override {}
-  void close() noexcept override {}
-  void refuse(Refusal) noexcept override {}
-  std::size_t unsent() const noexcept override { return 0; }
   SessionInfo info() const noexcept override {
     ++asked_;
     return {id_, "192.0.2.7:4711", Transport::tcp};

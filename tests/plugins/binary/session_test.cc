@@ -118,7 +118,7 @@ void frames_wait_when_they_are_not_admitted(void** state) {
   session.receive("\0\0\0\1\1a\0\0\0\1\1b\0\0\0\1\1c"sv);
   assert_bytes(session.output, "\0\0\0\1\1a"sv);
   assert_int_equal(session.kept.size(), 12);
-  session.resume();
+  session.resume_admitting();
   assert_bytes(session.output, "\0\0\0\1\1a\0\0\0\1\1b\0\0\0\1\1c"sv);
 }
 

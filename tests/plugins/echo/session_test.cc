@@ -80,7 +80,7 @@ void raw_waits_when_it_is_not_admitted(void** state) {
   assert_output(session, "");
   assert_int_equal(session.kept.size(), 3);
   session.receive("def");
-  session.resume();
+  session.resume_admitting();
   assert_output(session, "abcdef");
 }
 
@@ -220,9 +220,9 @@ void lines_wait_when_they_are_not_admitted(void** state) {
   session.receive("one\ntwo\nthree\n");
   assert_output(session, "one\n");
   assert_string_equal(session.kept.c_str(), "two\nthree\n");
-  session.resume(1);
+  session.resume_admitting(1);
   assert_output(session, "one\ntwo\n");
-  session.resume();
+  session.resume_admitting();
   assert_output(session, "one\ntwo\nthree\n");
 }
 
@@ -261,9 +261,9 @@ void long_lines_wait_when_they_are_not_admitted(void** state) {
   session.admit_next = 0;
   session.receive("abc");
   session.receive("def\nx\n");
-  session.resume(1);
+  session.resume_admitting(1);
   assert_output(session, "abcdef\n");
-  session.resume();
+  session.resume_admitting();
   assert_output(session, "abcdef\nx\n");
 }
 

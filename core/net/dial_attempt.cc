@@ -1,0 +1,190 @@
+#include "dial_attempt.h"
+
+#include "base/callback.h"
+#include "base/net_error.h"
+#include "base/unique_fd.h"
+#include "net/stream_connection.h"
+#include "net/worker_io.h"
+#include "plugin/instance.h"
+
+#include <fmt/format.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <utility>
+
+namespace portolan {
+
+// ---- The target ----------------------------------------------------------------------------------------------
+
+std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make(const TargetOptions& options) {
+  auto endpoint = Endpoint::parse_target(options.address);
+  if (!endpoint) return std::unexpected(endpoint.error());
+  std::unique_ptr<OutboundTarget> target(new OutboundTarget());
+  target->text_ = options.address;
+  target->endpoint_ = std::move(*endpoint);
+  if (!options.source.empty()) {
+    const auto source = Address::parse(options.source);
+    if (!source) return std::unexpected(fmt::format("source: {}", source.error()));
+    target->source_ = *source;
+  }
+  return target;
+}
+
+// ---- The attempt ---------------------------------------------------------------------------------------------
+
+Dial* DialAttempt::begin(Instance& instance, const OutboundTarget& target, Duration timeout,
+                         DialHandler& handler) noexcept {
+  DialAttempt* attempt = nullptr;
+  contain("a connection", [&] {
+    attempt = new DialAttempt(instance, target, timeout, handler);
+    attempt->start();
+  });
+  return attempt;
+}
+
+DialAttempt::DialAttempt(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler)
+    : instance_(instance),
+      target_(target),
+      handler_(handler),
+      deadline_(instance.io.now() + timeout),
+      address_(target.endpoint().address) {
+  instance_.attempts.insert(this);
+}
+
+DialAttempt::~DialAttempt() { instance_.attempts.erase(this); }
+
+void DialAttempt::start() {
+  const std::string& name = target_.endpoint().name;
+  if (name.empty()) return try_next();
+  lookup_ = instance_.io.resolver().resolve(name, AddressFamily::any,
+                                            [this](ResolveResult result) { resolved(std::move(result)); });
+  wait();
+}
+
+void DialAttempt::resolved(ResolveResult result) {
+  instance_.io.tick();
+  if (!result) {
+    remember(result.error().error, result.error().message);
+    return report(failure_);
+  }
+  for (const auto& one : result->addresses) {
+    addresses_.push_back(one.address);
+    addresses_.back().set_port(target_.endpoint().address.port());
+  }
+  try_next();
+  instance_.io.settle();
+}
+
+socklen_t DialAttempt::socket_address(sockaddr_storage& out) const noexcept {
+  const Endpoint& endpoint = target_.endpoint();
+  return endpoint.transport == Transport::unix_stream ? endpoint.to_sockaddr(out) : address_.to_sockaddr(out);
+}
+
+// Begins with the next address; the last failure is the one that is told.
+void DialAttempt::try_next() noexcept {
+  if (!addresses_.empty()) address_ = addresses_[next_];
+  ++next_;
+  sockaddr_storage storage;
+  const socklen_t length = socket_address(storage);
+  UniqueFd descriptor(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const auto refused = [&](int error) {
+    fail_later(net_error_of(error), error == EMFILE || error == ENFILE
+                                        ? "no file descriptor is left; raise max_descriptors"
+                                    : error == EAGAIN ? "its queue of connections is full"
+                                                      : std::strerror(error));
+  };
+  if (!descriptor) return refused(errno);
+  const int on = 1;
+  if (storage.ss_family != AF_UNIX) {
+    if (instance_.configuration.no_delay) setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (instance_.configuration.keep_alive) setsockopt(descriptor.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    if (!target_.source().empty()) {
+      setsockopt(descriptor.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+      sockaddr_storage source;
+      const socklen_t source_length = target_.source().to_sockaddr(source);
+      if (bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&source), source_length) != 0) return refused(errno);
+    }
+  }
+  if (::connect(descriptor.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0 && errno != EINPROGRESS)
+    return refused(errno);
+  connection_ = StreamConnection::connect(instance_, descriptor.get(), address_, target_.transport(), *this);
+  if (!connection_) return refused(ENOMEM);
+  descriptor.release();
+}
+
+std::unique_ptr<TlsSession> DialAttempt::begin_tls(int) const { return nullptr; }
+
+void DialAttempt::wait() noexcept {
+  if (timer_) return;
+  contain("a connection's timeout", [this] {
+    timer_.emplace(instance_.io.loop(), [this] { timed_out(); });
+    timer_->start(std::max(deadline_ - instance_.io.now(), Duration::zero()));
+  });
+}
+
+void DialAttempt::timed_out() noexcept {
+  WorkerIo& io = instance_.io;
+  io.tick();
+  remember(NetError::timed_out, connection_ ? "no connection in time" : "the name was not resolved in time");
+  if (StreamConnection* connection = std::exchange(connection_, nullptr)) connection->abandon();
+  report(NetError::timed_out);
+  io.settle();
+}
+
+void DialAttempt::remember(NetError why, std::string_view message) {
+  failure_ = why;
+  message_ = message;
+  // Which of a name's addresses it was.
+  if (!addresses_.empty() && next_ > 0) message_ = fmt::format("{} ({})", message, address_.to_string());
+}
+
+// Not from inside dial: the timer that waits strikes at once instead.
+void DialAttempt::fail_later(NetError why, std::string message) {
+  remember(why, message);
+  const bool more = next_ < addresses_.size();
+  timer_.emplace(instance_.io.loop(), [this, more] {
+    WorkerIo& io = instance_.io;
+    io.tick();
+    if (!more) {
+      report(failure_);
+    } else {
+      timer_.reset();
+      wait();
+      try_next();
+    }
+    io.settle();
+  });
+  timer_->start(Duration::zero());
+}
+
+void DialAttempt::report(NetError why) noexcept {
+  DialHandler& handler = handler_;
+  const std::string message = std::move(message_);
+  delete this;
+  handler.on_dial_failed(why, message);
+}
+
+StreamHandler* DialAttempt::succeed(DialAttempt* attempt, Stream& stream) noexcept {
+  DialHandler& handler = attempt->handler_;
+  delete attempt;
+  return handler.on_dial(stream);
+}
+
+void DialAttempt::fail(DialAttempt* attempt, NetError why, std::string_view message) noexcept {
+  attempt->connection_ = nullptr;
+  attempt->remember(why, message);
+  if (attempt->next_ < attempt->addresses_.size()) return attempt->try_next();
+  attempt->report(why);
+}
+
+void DialAttempt::cancel() noexcept {
+  if (connection_) connection_->abandon();
+  delete this;
+}
+
+}  // namespace portolan

@@ -1,0 +1,52 @@
+// The contract's interfaces with every function doing nothing: a test overrides what it is about.
+#pragma once
+
+#include "plugin/service.h"
+
+namespace portolan::testing {
+
+class StubStream : public Stream {
+ public:
+  bool admit(std::size_t) noexcept override { return true; }
+  void write(std::span<const std::byte>) noexcept override {}
+  std::byte* reserve(std::size_t) noexcept override { return nullptr; }
+  void commit(std::size_t) noexcept override {}
+  void close() noexcept override {}
+  void refuse(Refusal) noexcept override {}
+  void end_output() noexcept override {}
+  void reset() noexcept override {}
+  void pause() noexcept override {}
+  void resume() noexcept override {}
+  void join(Stream&) noexcept override {}
+  void separate() noexcept override {}
+  std::size_t unsent() const noexcept override { return 0; }
+  std::uint64_t bytes_in() const noexcept override { return 0; }
+  std::uint64_t bytes_out() const noexcept override { return 0; }
+  SessionInfo info() const noexcept override { return {1, "192.0.2.7:4711", Transport::tcp}; }
+  using Stream::write;
+
+ protected:
+  ~StubStream() = default;
+};
+
+class StubContext : public Context {
+ public:
+  std::string_view service_name() const noexcept override { return "test"; }
+  unsigned worker() const noexcept override { return 0; }
+  Duration now() const noexcept override { return {}; }
+  void count(std::size_t, std::uint64_t) noexcept override {}
+  void log(LogLevel, std::string_view) noexcept override {}
+  Hook* hook(std::string_view) noexcept override { return nullptr; }
+  TimerHandle timer(TimerHandler&) noexcept override { return {}; }
+  const Target* target(const TargetOptions&, std::string_view, Problems&) noexcept override { return nullptr; }
+  DialHandle dial(const Target&, Duration, DialHandler&) noexcept override { return {}; }
+  DatagramLink* link(const Target&, DatagramLinkHandler&) noexcept override { return nullptr; }
+  SharedState* shared_state(SharedState* (*)() noexcept) noexcept override { return nullptr; }
+  void event(std::string_view, std::string_view) noexcept override {}
+  using Context::count;
+
+ protected:
+  ~StubContext() = default;
+};
+
+}  // namespace portolan::testing

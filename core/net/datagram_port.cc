@@ -53,7 +53,9 @@ class DatagramPort::Peer final : public DatagramPeer {
   Peer(DatagramPort& port, std::size_t index, DatagramSession& session)
       : port_(port), index_(index), session_(session) {}
   void reply(std::span<const std::byte> data) noexcept override { port_.reply(index_, session_, data); }
-  void refuse(Refusal reason) noexcept override { port_.instance_->refuse(reason, session_.peer); }
+  void refuse(Refusal reason) noexcept override {
+    port_.instance_->refuse(reason, session_.peer, Instance::Blame::datagram);
+  }
   void attach(DatagramHandler&) noexcept override {}
   DatagramHandler* handler() const noexcept override { return nullptr; }
   void end() noexcept override {}
@@ -123,10 +125,16 @@ void DatagramPort::take(std::size_t index) noexcept {
   if (session->client) {
     if (instance_->message_rate.limited() &&
         instance_->message_rate.take(session->client->messages, now, 1) > Duration::zero())
-      return instance_->refuse(Refusal::message_rate, peer);
+      return instance_->refuse(Refusal::message_rate, peer, Instance::Blame::datagram);
     if (instance_->byte_rate.limited() &&
         instance_->byte_rate.take(session->client->bytes, now, static_cast<double>(size)) > Duration::zero())
-      return instance_->refuse(Refusal::byte_rate, peer);
+      return instance_->refuse(Refusal::byte_rate, peer, Instance::Blame::datagram);
+    if (const LimitSet* set = instance_->limit_set.get()) {
+      // Whatever it is to be over the limit: a datagram can only be dropped.
+      if (const LimitVerdict over = set->message(session->client->states_of(*set), now, size))
+        return instance_->refuse(over.rule->refusal(), peer,
+                                 Instance::blame_for(*over.rule, Instance::Blame::datagram));
+    }
   }
   session->last_activity = now;
   instance_->peers.touch(*session, now);

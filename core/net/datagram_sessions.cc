@@ -11,7 +11,7 @@ DatagramSession* DatagramSessions::find_or_begin(const Address& peer) noexcept {
   if (latest_ && latest_->peer == peer) return latest_;
   const auto found = sessions_.find(peer);
   if (found != sessions_.end()) return latest_ = &found->second;
-  const auto admission = instance_.admit_session(peer);
+  const auto admission = instance_.admit_session(peer, Instance::Blame::datagram);
   if (!admission.admitted) return nullptr;
   DatagramSession* made = nullptr;
   if (!contain("a new session", [&] { made = &sessions_[peer]; })) {
@@ -51,6 +51,13 @@ void DatagramSessions::end(DatagramSession& session) noexcept {
 
 void DatagramSessions::end_all() noexcept {
   while (!sessions_.empty()) end(sessions_.begin()->second);
+}
+
+void DatagramSessions::end_of(const Address& client) noexcept {
+  for (auto next = sessions_.begin(); next != sessions_.end();) {
+    DatagramSession& session = (next++)->second;
+    if (session.peer.client() == client) end(session);
+  }
 }
 
 void DatagramSessions::list(std::size_t limit, std::vector<SessionStatus>& out) const {

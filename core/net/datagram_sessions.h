@@ -34,6 +34,7 @@ class DatagramSessions {
   DatagramSession* find_or_begin(const Address& peer) noexcept;
   void end(DatagramSession& session) noexcept;
   void end_all() noexcept;
+  void end_of(const Address& client) noexcept;
   void list(std::size_t limit, std::vector<SessionStatus>& out) const;
 
  private:

@@ -76,26 +76,26 @@ void a_client_keeps_what_each_list_of_limits_counts(void**) {
         std::vector<Rule>{{Rule::Count::messages, Rule::Per::client, Rule::Over::refuse, limiter},
                           {Rule::Count::bytes, Rule::Per::service, Rule::Over::delay, limiter}});
   };
-  const auto message = [](const LimitSet& set, const ClientEntry& entry, Duration now) {
-    return set.message(entry.states_of(set), now, 10);
+  const auto passes = [](const LimitSet& set, const ClientEntry& entry, Duration now) {
+    return !set.message(entry.states_of(set), now, 10);
   };
   ClientTable table;
   const auto before = set_of(1);
   const auto after = set_of(2);
   ClientEntry* entry = table.acquire(address("192.0.2.1"), 0, kNow, before);
-  assert_false(message(*before, *entry, kNow));
+  assert_true(passes(*before, *entry, kNow));
   // The second says no, and the first is not used up by that.
-  const LimitVerdict over = message(*before, *entry, kNow);
+  const LimitVerdict over = before->message(entry->states_of(*before), kNow, 10);
   assert_true(over && over.rule->per == Rule::Per::service && over.wait > 9s);
-  assert_false(message(*before, *entry, kNow + 10s));
-  assert_true(message(*before, *entry, kNow + 10s));
+  assert_true(passes(*before, *entry, kNow + 10s));
+  assert_false(passes(*before, *entry, kNow + 10s));
 
   // A reload: another list counts for itself, and the sessions of the first go on.
   assert_ptr_equal(table.acquire(address("192.0.2.1"), 0, kNow, after), entry);
-  assert_false(message(*after, *entry, kNow + 10s));
-  assert_false(message(*after, *entry, kNow + 10s));
-  assert_true(message(*after, *entry, kNow + 10s));
-  assert_true(message(*before, *entry, kNow + 10s));
+  assert_true(passes(*after, *entry, kNow + 10s));
+  assert_true(passes(*after, *entry, kNow + 10s));
+  assert_false(passes(*after, *entry, kNow + 10s));
+  assert_false(passes(*before, *entry, kNow + 10s));
   assert_ptr_equal(table.acquire(address("192.0.2.1"), 0, kNow, before), entry);
 
   // The entry outlives its sessions until both are forgotten.

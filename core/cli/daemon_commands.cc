@@ -119,6 +119,9 @@ void print_status(const Json& status) {
     fmt::print("descriptors    ran out {} time{}: raise the limit, or lower max_sessions\n", pauses,
                pauses == 1 ? "" : "s");
   }
+  if (const std::int64_t banned = number(status, "bans"); banned > 0) {
+    fmt::print("bans           {} address{}: see `portolan bans`\n", banned, banned == 1 ? "" : "es");
+  }
   if (const Json& reasons = list(status, "not_ready"); reasons.empty()) {
     fmt::print("ready          {}\n", emphasized(Emphasis::good, "yes"));
   } else {

@@ -69,19 +69,23 @@ void BanList::violation(const Address& peer, Refusal reason, std::string_view se
                         std::int64_t now_ms) noexcept {
   if (!automatic_.load(std::memory_order_relaxed) || peer.empty() || !is_violation(reason)) return;
   const Address client = peer.client();
+  std::int64_t until_ms = 0;
+  {
+    const std::shared_lock lock(bans_mutex_);
+    if ((datagram && !options_.datagrams) || options_.never.contains(peer)) return;
+    if (const auto found = bans_.find(client); found != bans_.end() && found->second.until_ms > now_ms) return;
+    until_ms = now_ms + to_ms(options_.time);
+  }
   contain("a ban", [&] {
-    Ban ban{.client = client,
-            .since_ms = now_ms,
-            .reason = std::string(to_string(reason)),
-            .service = {service.begin(), service.end()}};
-    {
-      const std::shared_lock lock(bans_mutex_);
-      if ((datagram && !options_.datagrams) || options_.never.contains(peer)) return;
-      if (const auto found = bans_.find(client); found != bans_.end() && found->second.until_ms > now_ms) return;
-      ban.until_ms = now_ms + to_ms(options_.time);
-    }
-    ban.violations = count(client, now_ms);
-    if (ban.violations) std::ignore = insert(std::move(ban), now_ms);
+    const std::uint32_t violations = count(client, now_ms);
+    if (violations == 0) return;
+    std::ignore = insert({.client = client,
+                          .until_ms = until_ms,
+                          .since_ms = now_ms,
+                          .reason = std::string(to_string(reason)),
+                          .service = std::string(service),
+                          .violations = violations},
+                         now_ms);
   });
 }
 

@@ -75,7 +75,7 @@ class BanList {
   };
 
   bool find(const Address& peer, std::int64_t now_ms) const noexcept;
-  // How many violations the client has now, or 0 when that is not remembered.
+  // Counts one more: how many the client has when that is as many as ban it, else 0.
   std::uint32_t count(const Address& client, std::int64_t now_ms);
   // These want the lock on bans_.
   bool make_room(std::int64_t now_ms);

@@ -131,6 +131,33 @@ void datagrams_over_a_limit_are_dropped(void** state) {
   assert_true(client.receive_datagram().empty());
 }
 
+void bytes_that_are_only_passed_on_are_counted(void** state) {
+  Daemon& daemon = daemon_of(state);
+  const auto relay = [](const std::string& limit) {
+    return fmt::format(
+        "return {{ services = {{ {{ plugin = 'echo', name = 'behind', listen = 'unix://behind.sock', mode = 'raw' }},"
+        " {{ plugin = 'relay', name = 'echo', listen = 'tcp://127.0.0.1:0', backends = 'unix://behind.sock',"
+        " limits = {{ {} }} }} }} }}",
+        limit);
+  };
+  daemon.start(relay("{ count = 'bytes', rate = '64KiB/m', window = '10m' }"));
+  const std::string data(4 << 20, 'x');
+  Client client = client_from(daemon, "127.0.0.2");
+  // What is allowed, and what one turn overdraws.
+  assert_true(client.exchange(data, data.size()).size() <= (640 << 10) + (1 << 20));
+  assert_true(client.end() == End::closed || client.end() == End::reset);
+  assert_true(daemon.wait_for_counter("echo", "refused_byte_rate", 1));
+
+  daemon.configure(relay("{ count = 'bytes', rate = '2MB/s', over = 'delay' }"));
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  Client slow = client_from(daemon, "127.0.0.2");
+  const Clock::time_point start = Clock::now();
+  assert_true(slow.exchange(data, data.size()) == data);
+  const std::int64_t took = milliseconds_since(start);
+  print_message("4 MiB at 2 MB/s took %ld ms\n", static_cast<long>(took));
+  assert_true(took >= 500);  // a second's worth at once, and a turn more
+}
+
 }  // namespace
 
 int main() {
@@ -138,7 +165,7 @@ int main() {
   const CMUnitTest tests[] = {
       TEST(sessions_of_a_client_are_refused_or_dropped), TEST(sessions_of_the_service_are_counted_together),
       TEST(a_message_too_many_ends_the_session),         TEST(a_stream_over_a_limit_may_be_delayed),
-      TEST(datagrams_over_a_limit_are_dropped),
+      TEST(datagrams_over_a_limit_are_dropped),          TEST(bytes_that_are_only_passed_on_are_counted),
   };
   return cmocka_run_group_tests_name("process.limit_rules", tests, nullptr, nullptr);
 }

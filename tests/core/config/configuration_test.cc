@@ -289,7 +289,7 @@ void limits_are_checked(void**) {
   expect(none, "services[1].limits[1].count: is missing");
   expect(none, "services[1].limits[1].rate: is missing");
   expect(none, "services[1].limits[2].count: expected one of \"sessions\", \"messages\", \"bytes\"");
-  expect(none, "services[1].limits[2].per: expected one of");
+  expect(none, "services[1].limits[2].per: expected \"client\" or \"service\"");
   expect(with_limits("{ count = \"sessions\", rate = \"1/s\", over = \"delay\" }"),
          "services[1].limits[1].over: a session cannot be delayed");
   expect(with_limits("{ count = \"sessions\", rate = \"2/m\" }"),

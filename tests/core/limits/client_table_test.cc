@@ -87,6 +87,8 @@ void a_client_keeps_what_each_list_of_limits_counts(void**) {
   // The second says no, and the first is not used up by that.
   const LimitVerdict over = before->message(entry->states_of(*before), kNow, 10);
   assert_true(over && over.rule->per == Rule::Per::service && over.wait > 9s);
+  for (int i = 0; i < 20; ++i) assert_false(passes(*before, *entry, kNow));
+  assert_true(before->rules()[0].limiter.wait(entry->states_of(*before)[0], kNow) == 0s);
   assert_true(passes(*before, *entry, kNow + 10s));
   assert_false(passes(*before, *entry, kNow + 10s));
 

@@ -163,6 +163,9 @@ void Worker::retire(std::unique_ptr<WorkerGeneration> old) {
 void Worker::instance_idle(WorkerGeneration* generation) {
   if (--generation->busy != 0) return;
   io_.retire_later([this, generation] {
+    for (auto& [listener, ends] : ends_)
+      for (auto& instance : generation->instances)
+        if (ends.port && instance) ends.port->forget(*instance);
     std::erase_if(retired_, [generation](const auto& one) { return one.get() == generation; });
     live_.fetch_sub(1, std::memory_order_relaxed);
     if (draining_ && retired_.empty() && drained_) std::exchange(drained_, nullptr)();

@@ -85,6 +85,18 @@ void LoopTimer::start(Duration delay, bool repeat) noexcept {
 void LoopTimer::stop() noexcept { event_del(event_); }
 bool LoopTimer::running() const noexcept { return event_pending(event_, EV_TIMEOUT, nullptr) != 0; }
 
+LoopTask::LoopTask(Loop& loop, std::function<void()> handler) : handler_(std::move(handler)) {
+  event_ = event_new(loop.base(), -1, 0, c_callback(+[](evutil_socket_t, short, void* self) noexcept {
+                       contain("a task of the loop", static_cast<LoopTask*>(self)->handler_);
+                     }),
+                     this);
+  if (!event_) throw std::bad_alloc();
+}
+
+LoopTask::~LoopTask() { event_free(event_); }
+// An event that is active already stays where it is in the queue.
+void LoopTask::run_soon() noexcept { event_active(event_, EV_TIMEOUT, 1); }
+
 LoopSignal::LoopSignal(Loop& loop, int signal_number, std::function<void()> handler) : handler_(std::move(handler)) {
   event_ = event_new(loop.base(), signal_number, EV_SIGNAL | EV_PERSIST,
                      c_callback(+[](evutil_socket_t, short, void* self) noexcept {

@@ -65,6 +65,20 @@ class LoopTimer {
   bool repeat_ = false;
 };
 
+// Work for the end of this turn of the loop: after the events that are active now, and without a system call.
+class LoopTask {
+ public:
+  LoopTask(Loop& loop, std::function<void()> handler);
+  ~LoopTask();
+  LoopTask(const LoopTask&) = delete;
+  LoopTask& operator=(const LoopTask&) = delete;
+  void run_soon() noexcept;  // once, however often it is asked for until then
+
+ private:
+  std::function<void()> handler_;
+  event* event_;
+};
+
 class LoopSignal {
  public:
   LoopSignal(Loop& loop, int signal_number, std::function<void()> handler);

@@ -1,51 +1,40 @@
-// One worker's end of a datagram listener: reads and answers in batches (recvmmsg, sendmmsg).
+// One worker's end of a datagram listener: reads in batches and hands each datagram to its peer's session.
 //
-// Does not own the socket. A reload points it at the next generation's instance. One worker's thread.
+// Does not own the socket. A reload points it at the next generation's instance; peers that a plugin keeps stay with the
+// instance that they began with. One worker's thread.
 #pragma once
 
 #include "event/io_event.h"
-#include "net/address.h"
-#include "plugin/service.h"
+#include "net/datagram_batch.h"
 
-#include <sys/socket.h>
-
-#include <array>
-#include <cstddef>
-#include <memory>
 #include <vector>
 
 namespace portolan {
 
+class DatagramSession;
 class Instance;
-struct DatagramSession;
 
 class DatagramPort {
  public:
-  // `pktinfo`: answers name the local address that the question came to (a wildcard listener).
-  DatagramPort(Loop& loop, int descriptor, bool pktinfo);
+  // `wildcard`: bound to all addresses of the machine, so that answers have to name the one that was asked.
+  DatagramPort(Loop& loop, int descriptor, bool wildcard);
   ~DatagramPort();
+  // Null: no more datagrams are read.
   void serve(Instance* instance) noexcept;
+  // The instance goes: its sessions have ended.
+  void forget(const Instance& instance) noexcept { std::erase(earlier_, &instance); }
+  int descriptor() const noexcept { return descriptor_; }
 
  private:
-  static constexpr std::size_t kBatch = 32;
-  static constexpr std::size_t kDatagram = 64 * 1024;
-  static constexpr std::size_t kControl = 64;
-  // Answers to one batch before they are sent.
-  static constexpr std::size_t kReplies = 64;
-  struct Batch;
-  class Peer;
-
   static void on_event(int descriptor, short events, void* self) noexcept;
   void read_batches() noexcept;
-  void take(std::size_t index) noexcept;
-  void reply(std::size_t index, DatagramSession& session, std::span<const std::byte> data) noexcept;
-  void send_replies() noexcept;
+  bool take(const DatagramBatch::Received& datagram) noexcept;
 
   int descriptor_;
-  bool pktinfo_;
+  bool wildcard_;
   Instance* instance_ = nullptr;
+  std::vector<Instance*> earlier_;  // that served here and still have peers
   IoEvent event_;
-  std::unique_ptr<Batch> batch_;  // from the first datagram on
 };
 
 }  // namespace portolan

@@ -68,6 +68,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void cut_if_of(const Address& client) noexcept {
     if (peer_.client() == client) cut(Refusal::banned, false);
   }
+  bool connecting() const noexcept { return attempt_ != nullptr; }
   // Nobody waits for this connection any more.
   void abandon() noexcept;
   SessionStatus status() const;
@@ -182,6 +183,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool counted_ : 1;  // in the statistics of the service
   bool outbound_ : 1;
   bool paused_ : 1 = false;
+  bool ending_ : 1 = false;            // with the one that it was joined to: nothing changes that any more
   bool bulk_ : 1 = false;              // joined: its bytes go by splice
   bool reset_asked_ : 1 = false;       // close with a reset
   bool end_output_asked_ : 1 = false;  // FIN or close_notify after the output

@@ -144,7 +144,7 @@ void StreamConnection::end_output() noexcept {
 }
 
 void StreamConnection::reset() noexcept {
-  if (reset_asked_) return;
+  if (reset_asked_ || ending_) return;
   reset_asked_ = close_asked_ = true;
   if (in_turn_) return;
   joined_ ? end_join(NetError::closed) : destroy(NetError::closed);

@@ -241,9 +241,8 @@ void StreamConnection::end_join(NetError why) noexcept {
   joined_ = other.joined_ = nullptr;
   for (StreamConnection* each : {this, &other}) {
     if (each->pipe_) instance_.io.pipes().give_back(std::move(each->pipe_));
-    each->close_asked_ = true;
+    each->close_asked_ = each->ending_ = true;
     each->reset_asked_ |= cut && each->failure_ == NetError::none;
-    each->in_turn_ = true;  // what the handler of the one does to the other comes too late
   }
   StreamConnection& first = outbound_ ? *this : other;
   StreamConnection& second = outbound_ ? other : *this;

@@ -1,18 +1,17 @@
-// TLS on OpenSSL: a service's context, and one session's state.
+// TLS of a service that listens: its context, from which the sessions of its clients (tls_session.h) are made. That of
+// outbound connections is in tls_client.h.
 //
-// A TlsContext is made on the main thread, is immutable, and is shared by all workers of a generation. A TlsSession
-// belongs to its stream and its worker.
+// A TlsContext is made on the main thread, is immutable, and is shared by all workers of a generation.
 #pragma once
 
 #include "config/configuration.h"
+#include "net/tls_client.h"
+#include "net/tls_session.h"
 
-#include <cstddef>
 #include <expected>
 #include <memory>
-#include <span>
 #include <string>
 
-using SSL = struct ssl_st;
 using SSL_CTX = struct ssl_ctx_st;
 
 namespace portolan {
@@ -31,35 +30,6 @@ class TlsContext {
   friend class TlsSession;
   explicit TlsContext(SSL_CTX* context) : context_(context) {}
   SSL_CTX* context_;
-};
-
-// The server's side of one connection, over a non-blocking socket that it does not own.
-class TlsSession {
- public:
-  enum class Outcome : unsigned char { done, want_read, want_write, closed, failed };
-  struct Result {
-    Outcome outcome;
-    std::size_t bytes = 0;  // with Outcome::done
-  };
-  // Null when out of memory.
-  static std::unique_ptr<TlsSession> accept(const TlsContext& context, int descriptor);
-  ~TlsSession();
-
-  Result handshake() noexcept;
-  Result read(std::span<std::byte> into) noexcept;
-  Result write(std::span<const std::byte> from) noexcept;
-  // Tells the peer that no more comes (close_notify).
-  void shutdown() noexcept;
-  // After Outcome::failed: why, as OpenSSL says it.
-  const std::string& error() const noexcept { return error_; }
-  bool reset_by_peer() const noexcept { return reset_by_peer_; }
-
- private:
-  explicit TlsSession(SSL* ssl) : ssl_(ssl) {}
-  Result outcome_of(int result) noexcept;
-  SSL* ssl_;
-  std::string error_;
-  bool reset_by_peer_ = false;
 };
 
 }  // namespace portolan

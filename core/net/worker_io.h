@@ -3,6 +3,7 @@
 #pragma once
 
 #include "event/loop.h"
+#include "net/datagram_batch.h"
 #include "net/resolver.h"
 #include "net/splice_pipe.h"
 
@@ -52,6 +53,7 @@ class WorkerIo {
   std::byte* read_buffer() noexcept { return read_buffer_.get(); }
   Turn& turn() noexcept { return turn_; }
   PipePool& pipes() noexcept { return pipes_; }
+  DatagramBatch& datagrams() noexcept { return datagrams_; }
   Resolver& resolver();  // made when it is first wanted
 
   // The stream was written to, closed or refused outside of its own callback: settle it when this callback ends.
@@ -80,6 +82,7 @@ class WorkerIo {
   std::unique_ptr<std::byte[]> read_buffer_;
   Turn turn_;
   PipePool pipes_;
+  DatagramBatch datagrams_{loop_};
   std::unique_ptr<Resolver> resolver_;
   std::vector<StreamConnection*> marked_;
   std::set<std::pair<Duration, StreamConnection*>> resumes_;

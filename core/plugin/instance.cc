@@ -7,6 +7,7 @@
 #include "net/dial_attempt.h"
 #include "net/session_status.h"
 #include "net/stream_connection.h"
+#include "net/udp_link.h"
 
 #include <fmt/format.h>
 
@@ -94,6 +95,8 @@ Instance::~Instance() {
   when_idle_ = nullptr;  // whoever waited has let go of it
   abort_all();
   service.reset();
+  while (!attempts.empty()) (*attempts.begin())->cancel();
+  while (!links.empty()) (*links.begin())->release();
   for (InstanceTimer* timer : timers_) delete timer;
 }
 
@@ -132,7 +135,18 @@ DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& h
   return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler));
 }
 
-DatagramLink* Instance::link(const Target&, DatagramLinkHandler&) noexcept { return nullptr; }
+DatagramLink* Instance::link(const Target& target, DatagramLinkHandler& handler) noexcept {
+  const auto& outbound_target = static_cast<const OutboundTarget&>(target);
+  DatagramLink* made = nullptr;
+  contain("a datagram link", [&] {
+    auto link = UdpLink::open(*this, outbound_target.endpoint().address, outbound_target.source(), handler);
+    if (link)
+      made = *link;
+    else
+      log(LogLevel::warning, fmt::format("cannot send to {}: {}", target.text(), link.error()));
+  });
+  return made;
+}
 
 SharedState* Instance::shared_state(SharedState* (*make_state)() noexcept) noexcept {
   const std::lock_guard lock(shared->state_mutex);
@@ -147,9 +161,11 @@ void Instance::event(std::string_view kind, std::string_view detail) noexcept {
 
 // ---- Sessions ------------------------------------------------------------------------------------------------
 
+bool Instance::banned(const Address& peer) const noexcept { return bans && bans->any() && bans->bans(peer, unix_ms()); }
+
 Instance::Admission Instance::admit_session(const Address& peer, Blame blame) noexcept {
   const Duration now = io.now();
-  if (bans && bans->any() && bans->bans(peer, unix_ms())) {
+  if (banned(peer)) {
     refuse(Refusal::banned, peer);
     return {.drop = true};
   }
@@ -262,7 +278,7 @@ void Instance::retire() noexcept {
   io.tick();
   tell_drain();
   io.settle();
-  datagram_sessions.end_all();
+  datagram_sessions.end_unattached();
 }
 
 // Once: a generation that a reload retired is drained again at a stop.
@@ -273,8 +289,11 @@ void Instance::tell_drain() noexcept {
 void Instance::abort_all() noexcept {
   for (TimeoutQueue* queue : session_queues())
     while (TimeoutNode* node = queue->first()) static_cast<StreamConnection*>(node)->abort(NetError::closed);
-  while (TimeoutNode* node = outbound.first()) static_cast<StreamConnection*>(node)->abort(NetError::closed);
-  while (!attempts.empty()) (*attempts.begin())->cancel();
+  // Those that are still being connected belong to whoever dialed, and he has just been told.
+  for (TimeoutNode* node = outbound.first(); node;) {
+    auto* stream = static_cast<StreamConnection*>(node);
+    node = stream->connecting() ? outbound.after(*node) : (stream->abort(NetError::closed), outbound.first());
+  }
   datagram_sessions.end_all();
 }
 

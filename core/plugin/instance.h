@@ -30,6 +30,7 @@ namespace portolan {
 class BanList;
 class DialAttempt;
 class OutboundTarget;
+class UdpLink;
 struct SessionStatus;
 
 // What a service shares between its workers and keeps across reloads, found by its name.
@@ -94,6 +95,7 @@ class Instance final : public Context {
   // Who is to blame for a refusal, as the list of bans wants to know it. A stream's peer has shown that its address is
   // its own, a datagram's has not; and that the service is busy is nobody's fault.
   enum class Blame : std::uint8_t { stream, datagram, nobody };
+  bool banned(const Address& peer) const noexcept;
   // Whether a new session may begin; counts it, or the reason why not.
   Admission admit_session(const Address& peer, Blame blame = Blame::stream) noexcept;
   // What admit_session counted is given back.
@@ -117,14 +119,15 @@ class Instance final : public Context {
   // ---- For the worker ----
   // Ends streams that have been quiet for this long, now and from now on; the plugin is told.
   void drain(Duration quiet) noexcept;
-  // A newer generation serves: streams go on until they end, datagram peers go over to it.
+  // A newer generation serves: streams go on until they end, and so do datagram peers that the plugin keeps; the others
+  // go over to it.
   void retire() noexcept;
   // Ends every stream at once.
   void abort_all() noexcept;
   // Ends the sessions of a client that was banned.
   void end_sessions_of(const Address& client) noexcept;
   std::size_t sessions() const noexcept {
-    return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size();
+    return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size() + peers.size();
   }
   // Calls `task` once there is no session left (soon, never from inside this call).
   void when_idle(std::function<void()> task);
@@ -152,6 +155,7 @@ class Instance final : public Context {
   TimeoutQueue outbound;   // dialed: no timeout of their own
   TimeoutQueue peers;
   std::set<DialAttempt*> attempts;
+  std::set<UdpLink*> links;
   DatagramSessions datagram_sessions{*this};
   bool draining = false;
 

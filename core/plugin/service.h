@@ -164,8 +164,8 @@ class DatagramHandler {
 // has returned.
 class DatagramPeer {
  public:
-  // Queues one datagram back to the sender, from the address that it was sent to; it leaves when the current callback
-  // returns. A view into the datagram that on_datagram was given is sent without a copy.
+  // Queues one datagram back to the sender, from the address that it was sent to; it leaves at the end of this turn of the
+  // loop. A view into a datagram that a callback was given in this turn is sent without a copy.
   virtual void reply(std::span<const std::byte> data) noexcept = 0;
   virtual void refuse(Refusal reason) noexcept = 0;
   // Keeps the peer. Once for each; handler() is null until then.
@@ -381,8 +381,7 @@ class DialHandle {
 // A UDP socket of the service's own, connected to one target.
 class DatagramLink {
  public:
-  // Queues a datagram; it leaves when the current callback returns. A view into a datagram that core has given is sent
-  // without a copy. What cannot be sent is lost, as on any link.
+  // Queues a datagram, as DatagramPeer::reply does. What cannot be sent is lost, as on any link.
   virtual void send(std::span<const std::byte> data) noexcept = 0;
   virtual void release() noexcept = 0;  // closes it; no call comes after
 

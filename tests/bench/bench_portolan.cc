@@ -51,16 +51,8 @@ std::vector<Table> bench_memory(const Options& options) {
   if (options.wants("floor")) contenders.push_back(servers.floor("echo"));
   if (options.wants("portolan")) contenders.push_back(servers.portolan("portolan", "", echo_service(), "echo"));
   if (options.wants("go")) contenders.push_back(servers.go("echo").front());
-  const auto measure = [&](Process& server, const sockaddr_in& address) -> Result<Sample> {
-    IdleLoad load(address);
-    // The first sessions pay for what is allocated once.
-    if (auto opened = load.open_more(16); !opened) return Failure(std::move(opened).error());
-    server.settle();
-    const auto before = static_cast<double>(server.private_dirty_bytes());
-    if (auto opened = load.open_more(sessions); !opened) return Failure(std::move(opened).error());
-    server.settle();
-    const auto after = static_cast<double>(server.private_dirty_bytes());
-    return Sample{.rate = after, .cost = (after - before) / sessions};
+  const auto measure = [&](Process& server, const sockaddr_in& address) {
+    return sample_memory(server, address, sessions);
   };
   const auto all = run_rounds("memory", contenders, options.rounds.value_or(3), measure);
 

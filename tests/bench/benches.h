@@ -17,7 +17,8 @@ struct Bench {
 };
 
 std::span<const Bench> benches();
-const Bench* find_bench(std::string_view name);
+// A name on the command line is a bench's own, that of a group (`relay` of `relay-bulk`), or `all`.
+bool is_of(const Bench& bench, std::string_view name);
 
 // bench_traffic.cc: Portolan beside a floor and Go
 std::vector<Table> bench_echo(const Options& options);
@@ -29,5 +30,12 @@ std::vector<Table> bench_memory(const Options& options);
 std::vector<Table> bench_stats(const Options& options);
 std::vector<Table> bench_start(const Options& options);
 std::vector<Table> bench_hook(const Options& options);
+// bench_relay.cc: Portolan as a relay, beside a floor, HAProxy and nginx
+std::vector<Table> bench_relay_request(const Options& options);
+std::vector<Table> bench_relay_connect(const Options& options);
+std::vector<Table> bench_relay_bulk(const Options& options);
+std::vector<Table> bench_relay_memory(const Options& options);
+std::vector<Table> bench_relay_udp(const Options& options);
+std::vector<Table> bench_relay_two(const Options& options);
 
 }  // namespace portolan::bench

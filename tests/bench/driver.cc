@@ -25,6 +25,12 @@ constexpr std::array kBenches = {
     Bench{"stats", "what statistics and the store cost", bench_stats},
     Bench{"start", "cold start to the first answer, and idle memory", bench_start},
     Bench{"hook", "what a Lua hook costs per line", bench_hook},
+    Bench{"relay-request", "TCP relay: CPU per request, and latency", bench_relay_request},
+    Bench{"relay-connect", "TCP relay: CPU per connection, and latency", bench_relay_connect},
+    Bench{"relay-bulk", "TCP relay: CPU per gigabyte of 1 stream and of 32", bench_relay_bulk},
+    Bench{"relay-memory", "TCP relay: memory of an idle pair", bench_relay_memory},
+    Bench{"relay-udp", "UDP relay: datagrams for a second of CPU", bench_relay_udp},
+    Bench{"relay-two", "the TCP relay's first three with two workers", bench_relay_two},
 };
 
 void pin_this_process(int cpu) {
@@ -40,7 +46,7 @@ int run(const Options& options) {
   if (options.load_cpu) pin_this_process(*options.load_cpu);
   std::vector<Table> all;
   for (const Bench& bench : kBenches) {
-    if ((options.bench != "all" && options.bench != bench.name) || interrupted()) continue;
+    if (!is_of(bench, options.bench) || interrupted()) continue;
     auto tables = bench.run(options);
     std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
     for (const Table& table : tables) {
@@ -58,9 +64,9 @@ int run(const Options& options) {
 
 std::span<const Bench> benches() { return kBenches; }
 
-const Bench* find_bench(std::string_view name) {
-  const auto* found = std::ranges::find(kBenches, name, &Bench::name);
-  return found != kBenches.end() ? found : nullptr;
+bool is_of(const Bench& bench, std::string_view name) {
+  return name == "all" || name == bench.name ||
+         (bench.name.starts_with(name) && bench.name.substr(name.size()).starts_with('-'));
 }
 
 }  // namespace portolan::bench

@@ -16,5 +16,9 @@ bool announce(int socket, const char* service, const char* scheme);
 
 int serve_tcp_floor(FloorProtocol protocol);
 int serve_udp_floor();
+int serve_relay_floor(const char* backend_port);  // on 127.0.0.1
+
+// Not a floor but the end of a bulk stream: compares every byte, and answers FIN with the number of them.
+int serve_bulk_sink();
 
 }  // namespace portolan::bench

@@ -53,6 +53,8 @@ int main(int argc, char** argv) {
   if (mode == "echo") return serve_tcp_floor(FloorProtocol::kEcho);
   if (mode == "binary") return serve_tcp_floor(FloorProtocol::kBinary);
   if (mode == "udp") return serve_udp_floor();
-  fmt::print(stderr, "usage: bench_floor echo|binary|udp\n");
+  if (mode == "sink") return serve_bulk_sink();
+  if (argc == 3 && std::string_view(argv[1]) == "relay") return serve_relay_floor(argv[2]);
+  fmt::print(stderr, "usage: bench_floor echo|binary|udp|sink|relay PORT\n");
   return 2;
 }

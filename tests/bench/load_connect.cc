@@ -21,6 +21,7 @@ Result<void> ConnectLoad::open(const sockaddr_in& address) {
 
 Result<void> ConnectLoad::begin(std::uint32_t index) {
   Slot& slot = slots_[index];
+  slot.begun = Clock::now();
   slot.fd = Descriptor{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!slot.fd) return Failure(error_text("no socket"));
   slot.received = 0;
@@ -86,7 +87,12 @@ Result<Tally> ConnectLoad::run(const Bounds& bounds) {
       if (!done) return Failure(done.error());
       if (!*done) continue;
       ++tally.requests;
-      slots_[index].fd.reset();
+      tally.latency_us.push_back(us_since(slots_[index].begun));
+      if (closing_ == Closing::kReset) {
+        close_by_reset(slots_[index].fd);
+      } else {
+        slots_[index].fd.reset();
+      }
       if (!in_time || begun_count >= bounds.requests) {
         --under_way;
         continue;

@@ -50,6 +50,18 @@ Result<void> IdleLoad::open_more(int connections) {
   return {};
 }
 
+Result<Sample> sample_memory(Process& server, const sockaddr_in& address, int connections) {
+  IdleLoad load(address);
+  // The first connections pay for what is allocated once.
+  if (auto opened = load.open_more(16); !opened) return Failure(std::move(opened).error());
+  server.settle();
+  const auto before = static_cast<double>(server.private_dirty_bytes());
+  if (auto opened = load.open_more(connections); !opened) return Failure(std::move(opened).error());
+  server.settle();
+  const auto after = static_cast<double>(server.private_dirty_bytes());
+  return Sample{.rate = after, .cost = (after - before) / connections};
+}
+
 Result<Descriptor> connect_and_ask(const sockaddr_in& address) {
   auto fd = connect_tcp(address);
   if (!fd) return fd;

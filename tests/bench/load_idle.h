@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "measure.h"
 #include "net.h"
 
 namespace portolan::bench {
@@ -17,6 +18,9 @@ class IdleLoad {
   sockaddr_in address_;
   std::vector<Descriptor> connections_;
 };
+
+// What each of so many idle connections costs in private memory (`cost`), and what all of it is (`rate`), in bytes.
+Result<Sample> sample_memory(Process& server, const sockaddr_in& address, int connections);
 
 // Connects, sends one message and waits for its echo.
 Result<Descriptor> connect_and_ask(const sockaddr_in& address);

@@ -66,6 +66,7 @@ Result<void> TcpLoad::send_batch(Connection& connection) {
     ++next_tag_;
   }
   connection.received = 0;
+  connection.asked = Clock::now();
   return send_all(connection.fd.get(), connection.request.data(), connection.request.size());
 }
 
@@ -102,6 +103,7 @@ Result<Tally> TcpLoad::run(const Bounds& bounds) {
       const auto complete = receive(connection);
       if (!complete) return Failure(complete.error());
       if (!*complete) continue;
+      tally.latency_us.push_back(us_since(connection.asked));
       tally.requests += static_cast<std::uint64_t>(shape_.batch);
       if (!more) {
         --under_way;

@@ -38,6 +38,7 @@ class TcpLoad {
     std::string request;
     std::string expected;
     std::size_t received = 0;
+    Clock::time_point asked;
   };
 
   void compose(Connection& connection) const;

@@ -20,6 +20,13 @@ double at_fraction(const std::vector<double>& sorted, double fraction) {
   return std::lerp(sorted[below], sorted[above], place - static_cast<double>(below));
 }
 
+double at_rank(std::vector<float>& values, double share) {
+  if (values.empty()) return 0;
+  const auto at = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+  std::ranges::nth_element(values, at);
+  return *at;
+}
+
 // Compared as printed: a reader finds no 1.10 that misses 1.10.
 double printed(double ratio) { return std::round(ratio * 100); }
 
@@ -82,28 +89,35 @@ std::vector<Series> run_starts(const std::string& what, const std::vector<Conten
 
 std::vector<Series> run_rounds(const std::string& what, const std::vector<Contender>& contenders, int rounds,
                                const Measure& measure) {
-  return run_starts(what, contenders, rounds, [&](const Contender& contender) -> Result<Sample> {
-    auto server = Process::start(contender.command);
-    if (!server) return Failure(std::move(server).error());
-    const auto address = server->wait_for_listener(contender.service, contender.scheme);
-    if (!address) return Failure(address.error());
-    auto sample = measure(*server, *address);
-    // A server that breaks its connections is often about to say why.
-    if (const std::string death = server->cause_of_death(sample ? 0 : 200); !death.empty()) {
-      return Failure(sample ? death : fmt::format("{}, {}", sample.error(), death));
-    }
-    const std::string stopped = server->stop();
-    if (sample && !stopped.empty()) sample->remark = stopped;
-    return sample;
-  });
+  return run_starts(what, contenders, rounds,
+                    [&](const Contender& contender) { return measure_once(contender, measure); });
 }
 
-Sample to_sample(const Tally& tally, double cpu_ns, double sleeps) {
+Result<Sample> measure_once(const Contender& contender, const Measure& measure) {
+  auto server = Process::start(contender.command);
+  if (!server) return Failure(std::move(server).error());
+  const auto address = contender.address ? wait_until_served(*server, contender.scheme, *contender.address)
+                                         : server->wait_for_listener(contender.service, contender.scheme);
+  if (!address) return Failure(address.error());
+  auto sample = measure(*server, *address);
+  // A server that breaks its connections is often about to say why.
+  if (const std::string death = server->cause_of_death(sample ? 0 : 200); !death.empty()) {
+    return Failure(sample ? death : fmt::format("{}, {}", sample.error(), death));
+  }
+  const std::string stopped = server->stop();
+  if (sample && !stopped.empty()) sample->remark = stopped;
+  return sample;
+}
+
+Sample to_sample(Tally tally, double cpu_ns, double sleeps) {
   const auto requests = static_cast<double>(tally.requests);
   return {.rate = requests / tally.seconds,
           .cost = cpu_ns / 1e3 / requests,
           .busy = cpu_ns / 1e9 / tally.seconds * 100,
           .sleeps = sleeps / requests,
+          .per_cpu_second = requests / (cpu_ns / 1e9),
+          .p50_us = at_rank(tally.latency_us, 0.50),
+          .p99_us = at_rank(tally.latency_us, 0.99),
           .remark = tally.lost == 0 ? "" : fmt::format("{} datagrams of one round were sent again", tally.lost)};
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "servers.h"
@@ -14,10 +15,13 @@
 namespace portolan::bench {
 
 struct Sample {
-  double rate = 0;       // requests per second
-  double cost = 0;       // the measured figure; microseconds of server CPU per request where traffic is measured
-  double busy = 0;       // of one CPU, in percent
-  double sleeps = 0;     // times that the server went to wait for work, per request
+  double rate = 0;            // requests per second
+  double cost = 0;            // the measured figure; microseconds of server CPU per request where traffic is measured
+  double busy = 0;            // of one CPU, in percent
+  double sleeps = 0;          // times that the server went to wait for work, per request
+  double per_cpu_second = 0;  // requests for a second of server CPU
+  double p50_us = 0;          // latency as the client saw it, where the load measures it
+  double p99_us = 0;
   std::string remark{};  // worth a note below the table
 };
 
@@ -41,6 +45,8 @@ std::optional<Quartiles> quartiles(std::vector<double> values);
 std::optional<Quartiles> ratio_to(const Series& series, const Series& base, double Sample::* figure);
 
 using Measure = std::function<Result<Sample>(Process& server, const sockaddr_in& address)>;
+// Starts the server, measures it and stops it.
+Result<Sample> measure_once(const Contender& contender, const Measure& measure);
 std::vector<Series> run_rounds(const std::string& what, const std::vector<Contender>& contenders, int rounds,
                                const Measure& measure);
 // As above for what has to see the start itself: the measure starts and stops the server.
@@ -51,7 +57,7 @@ std::vector<Series> run_starts(const std::string& what, const std::vector<Conten
 // Runs a load twice, to warm up and to measure, with the server's accounts read around the second.
 template <typename Load>
 Result<Sample> sample_load(Load& load, Process& server, const sockaddr_in& address, const Bounds& bounds);
-Sample to_sample(const Tally& tally, double cpu_ns, double sleeps);
+Sample to_sample(Tally tally, double cpu_ns, double sleeps);
 
 // A row with its target not judged yet: the values that all share, and why there are none.
 Row start_row(const Series& series);
@@ -74,10 +80,10 @@ Result<Sample> sample_load(Load& load, Process& server, const sockaddr_in& addre
   server.settle();
   const std::uint64_t cpu_before = server.cpu_ns();
   const std::uint64_t sleeps_before = server.sleeps();
-  const auto tally = load.run(bounds);
+  auto tally = load.run(bounds);
   if (!tally) return Failure(tally.error());
   server.settle();
-  return to_sample(*tally, static_cast<double>(server.cpu_ns() - cpu_before),
+  return to_sample(std::move(*tally), static_cast<double>(server.cpu_ns() - cpu_before),
                    static_cast<double>(server.sleeps() - sleeps_before));
 }
 

@@ -69,6 +69,25 @@ Result<Descriptor> connect_udp(const sockaddr_in& address) {
   return fd;
 }
 
+Result<sockaddr_in> free_loopback_address(int socket_type) {
+  const Descriptor fd{::socket(AF_INET, socket_type | SOCK_CLOEXEC, 0)};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (!fd || ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) < 0 ||
+      ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0) {
+    return Failure(error_text("no free port"));
+  }
+  return address;
+}
+
+void close_by_reset(Descriptor& socket) {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  socket.reset();
+}
+
 bool watch(int epoll, int operation, int fd, std::uint32_t mask, std::uint32_t index) {
   epoll_event event{};
   event.events = mask;
@@ -104,6 +123,10 @@ void write_tag(char* at, std::uint32_t number, char first_letter) {
 std::string error_text(std::string_view what) { return fmt::format("{}: {}", what, std::strerror(errno)); }
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+float us_since(Clock::time_point begin) {
+  return std::chrono::duration<float, std::micro>(Clock::now() - begin).count();
+}
 
 double own_cpu_seconds() {
   timespec spent{};

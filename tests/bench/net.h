@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace portolan::bench {
 
@@ -53,6 +54,7 @@ struct Tally {
   std::uint64_t lost = 0;      // datagrams asked for again
   double seconds = 0;
   double generator_cpu_seconds = 0;
+  std::vector<float> latency_us;  // of every request (or batch), from its first byte to the answer's last
 };
 
 // A server that says nothing for this long has failed.
@@ -63,6 +65,9 @@ Result<sockaddr_in> parse_address(std::string_view text);
 
 Result<Descriptor> connect_tcp(const sockaddr_in& address);  // blocking connect, then a non-blocking socket
 Result<Descriptor> connect_udp(const sockaddr_in& address);
+// For a server that cannot choose its port and say which: the kernel's choice, free at this moment.
+Result<sockaddr_in> free_loopback_address(int socket_type);
+void close_by_reset(Descriptor& socket);
 
 bool watch(int epoll, int operation, int fd, std::uint32_t mask, std::uint32_t index);
 // Sends all of it, waiting for room where there is none.
@@ -74,6 +79,7 @@ void write_tag(char* at, std::uint32_t number, char first_letter = 'a');
 
 std::string error_text(std::string_view what);
 double seconds_since(Clock::time_point begin);
+float us_since(Clock::time_point begin);
 double own_cpu_seconds();
 std::size_t raise_descriptor_limit();
 

@@ -41,8 +41,8 @@ Result<void> set(Options& options, std::string_view name, const std::string& val
   } else if (name == "--only") {
     options.only = split(value);
     for (const std::string& key : options.only) {
-      if (key == "floor" || key == "portolan" || key == "go") continue;
-      return Failure(fmt::format("--only takes floor, portolan, go, and not \"{}\"", key));
+      if (std::ranges::find(kServerKeys, key) != kServerKeys.end()) continue;
+      return Failure(fmt::format("--only takes {}, and not \"{}\"", fmt::join(kServerKeys, ", "), key));
     }
   } else if (name == "--rounds") {
     options.rounds = whole_number(value, 1, kMaxRounds);
@@ -99,7 +99,7 @@ Result<Options> parse_options(int argc, char** argv) {
     }
   }
   if (options.bench.empty()) return Failure("which bench?");
-  if (options.bench != "all" && find_bench(options.bench) == nullptr) {
+  if (!std::ranges::any_of(benches(), [&](const Bench& bench) { return is_of(bench, options.bench); })) {
     return Failure(fmt::format("there is no bench \"{}\"", options.bench));
   }
   return options;
@@ -108,8 +108,8 @@ Result<Options> parse_options(int argc, char** argv) {
 std::string usage() {
   std::string text =
       "usage: portolan_bench NAME [options]\n\n"
-      "  --portolan FILE   the portolan binary; without it only the floor and Go run\n"
-      "  --only LIST       of floor,portolan,go\n"
+      "  --portolan FILE   the portolan binary; without it only the others run\n"
+      "  --only LIST       of floor,portolan,go,haproxy,nginx\n"
       "  --rounds N        rounds of every server (each bench has its own number)\n"
       "  --seconds S       seconds of load in a round\n"
       "  --pin S,L         keep servers on CPU S and the load generator on CPU L (default: the kernel "
@@ -118,8 +118,9 @@ std::string usage() {
       "  --markdown        tables for the README\n"
       "  --servers DIR     where bench_floor, go_echo and go_binary are (default: beside this program)\n\n"
       "benches:\n";
-  for (const Bench& bench : benches()) text += fmt::format("  {:<10}{}\n", bench.name, bench.summary);
-  text += fmt::format("  {:<10}{}\n", "all", "all of them in this order");
+  for (const Bench& bench : benches()) text += fmt::format("  {:<15}{}\n", bench.name, bench.summary);
+  text += fmt::format("  {:<15}{}\n", "relay", "all whose names begin with relay-");
+  text += fmt::format("  {:<15}{}\n", "all", "all of them in this order");
   return text;
 }
 

@@ -1,6 +1,7 @@
 // The command line of the driver.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,13 +12,15 @@
 
 namespace portolan::bench {
 
+inline constexpr std::array<std::string_view, 5> kServerKeys = {"floor", "portolan", "go", "haproxy", "nginx"};
+
 enum class Format : std::uint8_t { kText, kMarkdown, kJson };
 
 struct Options {
   std::string bench;
   std::string portolan;           // empty: every row of Portolan says "not built"
   std::string directory;          // where bench_floor and the Go servers are
-  std::vector<std::string> only;  // of floor, portolan, go; empty means all
+  std::vector<std::string> only;  // of kServerKeys; empty means all
   std::optional<int> rounds;      // a bench has its own number
   std::optional<double> seconds;  // likewise
   std::optional<int> server_cpu;

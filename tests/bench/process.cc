@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ std::string last_line(const std::string& path) {
 }
 
 [[noreturn]] void become(const Command& command, int output, int errors, pid_t parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::prctl(PR_SET_PDEATHSIG, command.death_signal);
   if (::getppid() != parent) ::_exit(127);
   if (command.cpu) {
     cpu_set_t set;
@@ -107,7 +108,7 @@ Process::Process(Process&& other) noexcept
 
 Process::~Process() {
   if (!running_) return;
-  ::kill(pid_, SIGKILL);
+  kill_family();
   ::waitpid(pid_, nullptr, 0);
 }
 
@@ -138,11 +139,26 @@ Result<sockaddr_in> Process::wait_for_listener(std::string_view service, std::st
   }
 }
 
+std::vector<pid_t> Process::family() const {
+  std::vector<pid_t> all{pid_};
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid_));
+  for (pid_t child = 0; children >> child;) all.push_back(child);
+  return all;
+}
+
+void Process::kill_family() {
+  for (const pid_t pid : family()) ::kill(pid, SIGKILL);
+}
+
 std::uint64_t Process::cpu_ns() const {
-  clockid_t clock{};
-  timespec spent{};
-  if (::clock_getcpuclockid(pid_, &clock) != 0 || ::clock_gettime(clock, &spent) != 0) return 0;
-  return static_cast<std::uint64_t>(spent.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(spent.tv_nsec);
+  std::uint64_t sum = 0;
+  for (const pid_t pid : family()) {
+    clockid_t clock{};
+    timespec spent{};
+    if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &spent) != 0) continue;
+    sum += static_cast<std::uint64_t>(spent.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(spent.tv_nsec);
+  }
+  return sum;
 }
 
 void Process::settle() const {
@@ -158,18 +174,24 @@ void Process::settle() const {
 }
 
 std::uint64_t Process::private_dirty_bytes() const {
-  return proc_field(fmt::format("/proc/{}/smaps_rollup", pid_), "Private_Dirty") * 1024;
+  std::uint64_t kib = 0;
+  for (const pid_t pid : family()) kib += proc_field(fmt::format("/proc/{}/smaps_rollup", pid), "Private_Dirty");
+  return kib * 1024;
 }
 
 std::uint64_t Process::resident_bytes() const {
-  return proc_field(fmt::format("/proc/{}/status", pid_), "VmRSS") * 1024;
+  std::uint64_t kib = 0;
+  for (const pid_t pid : family()) kib += proc_field(fmt::format("/proc/{}/status", pid), "VmRSS");
+  return kib * 1024;
 }
 
 std::uint64_t Process::sleeps() const {
   std::uint64_t sum = 0;
   std::error_code error;
-  for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid_), error)) {
-    sum += proc_field(thread.path() / "status", "voluntary_ctxt_switches");
+  for (const pid_t pid : family()) {
+    for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
+      sum += proc_field(thread.path() / "status", "voluntary_ctxt_switches");
+    }
   }
   return sum;
 }
@@ -204,9 +226,30 @@ std::string Process::stop() {
         (WIFEXITED(status_) && WEXITSTATUS(status_) == 0) || (WIFSIGNALED(status_) && WTERMSIG(status_) == SIGTERM);
     return well ? std::string{} : "on SIGTERM it " + cause_of_death();
   }
-  ::kill(pid_, SIGKILL);
+  kill_family();
   reap(kStopMs);
   return fmt::format("did not stop within {} s of SIGTERM", kStopMs / 1000);
+}
+
+Result<sockaddr_in> wait_until_served(Process& server, std::string_view scheme, const sockaddr_in& address) {
+  const auto begin = Clock::now();
+  while (seconds_since(begin) * 1000 < kStartMs) {
+    if (interrupted()) return Failure("interrupted");
+    if (const std::string death = server.cause_of_death(5); !death.empty()) return Failure(death);
+    if (scheme == "tcp") {
+      auto probe = connect_tcp(address);
+      if (!probe) continue;
+      close_by_reset(*probe);
+      return address;
+    }
+    // A datagram is answered only when everything on its way is up.
+    const auto probe = connect_udp(address);
+    char byte = 'a';
+    if (!probe || ::send(probe->get(), &byte, 1, 0) != 1) continue;
+    pollfd readable{probe->get(), POLLIN, 0};
+    if (::poll(&readable, 1, 20) == 1 && ::recv(probe->get(), &byte, 1, 0) == 1) return address;
+  }
+  return Failure(fmt::format("served nobody within {} s", kStartMs / 1000));
 }
 
 }  // namespace portolan::bench

@@ -1,9 +1,11 @@
 // A server under test as a child process: started, asked for its address, measured from outside, stopped.
+// What is measured of it is measured of its own children as well: a master and its workers are one server.
 // It dies with the driver, however the driver ends.
 #pragma once
 
 #include <sys/types.h>
 
+#include <csignal>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -33,6 +35,7 @@ struct Command {
   std::map<std::string, std::string> environment;
   std::string error_file;  // where stderr goes; its last line explains a server that died
   std::optional<int> cpu;
+  int death_signal = SIGKILL;  // what it gets when the driver is gone; SIGTERM for one with children to take along
 };
 
 class Process {
@@ -64,6 +67,8 @@ class Process {
  private:
   Process(pid_t pid, Descriptor output, std::string error_file);
   bool reap(int timeout_ms);
+  std::vector<pid_t> family() const;  // it and its children
+  void kill_family();
 
   pid_t pid_ = -1;
   bool running_ = false;
@@ -72,5 +77,8 @@ class Process {
   std::string unread_;
   std::string error_file_;
 };
+
+// For a server that does not announce itself: asks at that address until it is served there.
+Result<sockaddr_in> wait_until_served(Process& server, std::string_view scheme, const sockaddr_in& address);
 
 }  // namespace portolan::bench

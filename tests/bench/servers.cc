@@ -7,11 +7,8 @@
 #include <fstream>
 
 namespace portolan::bench {
-namespace {
 
 bool executable(const std::string& path) { return !path.empty() && ::access(path.c_str(), X_OK) == 0; }
-
-}  // namespace
 
 Command Servers::command(std::vector<std::string> arguments) const {
   Command command;
@@ -29,12 +26,13 @@ Contender Servers::floor(const std::string& mode, const std::string& scheme) con
 }
 
 Contender Servers::portolan(const std::string& label, std::string_view settings, std::string_view services,
-                            const std::string& service, const std::string& scheme) {
+                            const std::string& service, const std::string& scheme, int workers) {
   const std::string base = fmt::format("{}/{}", directory_.path(), configurations_++);
   std::filesystem::create_directory(base);
   const std::string file = base + "/bench.lua";
   std::ofstream(file) << fmt::format(
-      "return {{\n  workers = 1,\n  state_dir = \"{}\",\n{}  services = {{\n{}  }},\n}}\n", base, settings, services);
+      "return {{\n  workers = {},\n  state_dir = \"{}\",\n{}  services = {{\n{}  }},\n}}\n", workers, base, settings,
+      services);
   Contender contender{"portolan", label, command({options_.portolan, "run", "-c", file}), service, scheme, ""};
   if (!executable(options_.portolan)) contender.unavailable = "not built";
   return contender;

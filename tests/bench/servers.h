@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,13 +13,16 @@
 namespace portolan::bench {
 
 struct Contender {
-  std::string key;    // floor, portolan or go
+  std::string key;    // floor, portolan, go, haproxy or nginx
   std::string label;  // the row's name
   Command command;
   std::string service;
   std::string scheme;
-  std::string unavailable;  // why there is nothing to start; empty when there is
+  std::string unavailable;               // why there is nothing to start; empty when there is
+  std::optional<sockaddr_in> address{};  // where it was told to listen; otherwise it says where it does
 };
+
+bool executable(const std::string& path);
 
 class Servers {
  public:
@@ -27,13 +31,14 @@ class Servers {
   Contender floor(const std::string& mode, const std::string& scheme = "tcp") const;
   // `settings` are the top-level lines and `services` the entries of the list in a configuration.
   Contender portolan(const std::string& label, std::string_view settings, std::string_view services,
-                     const std::string& service, const std::string& scheme = "tcp");
+                     const std::string& service, const std::string& scheme = "tcp", int workers = 1);
   // The Go server at its default and with GOMAXPROCS=1.
   std::vector<Contender> go(const std::string& peer) const;
 
- private:
   Command command(std::vector<std::string> arguments) const;
+  const std::string& directory() const { return directory_.path(); }  // gone with the servers
 
+ private:
   const Options& options_;
   TemporaryDirectory directory_;
   int configurations_ = 0;

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "support/cmocka.h"
+#include "support/contract_stubs.h"
 
 using namespace portolan;
 

@@ -63,7 +63,8 @@ void extend(X509* certificate, X509* issuer, int kind, const char* value) {
   X509_EXTENSION_free(extension);
 }
 
-Identity make(const std::string& name, const Identity* authority, const Validity& validity) {
+// Without an `authority` it signs for itself; without `names` it is an authority.
+Identity make(const std::string& name, const Identity* authority, const std::string& names, const Validity& validity) {
   const Key key(EVP_EC_gen("P-256"));
   const Certificate certificate(X509_new());
   must(key && certificate, "making a key");
@@ -82,9 +83,9 @@ Identity make(const std::string& name, const Identity* authority, const Validity
   const Certificate issuer = authority ? read_certificate(authority->certificate) : nullptr;
   X509* const signer = issuer ? issuer.get() : certificate.get();
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(signer));
-  if (authority) {
+  if (!names.empty()) {
     extend(certificate.get(), signer, NID_basic_constraints, "critical,CA:FALSE");
-    extend(certificate.get(), signer, NID_subject_alt_name, ("DNS:" + name + ",IP:127.0.0.1,IP:::1").c_str());
+    extend(certificate.get(), signer, NID_subject_alt_name, names.c_str());
   } else {
     extend(certificate.get(), signer, NID_basic_constraints, "critical,CA:TRUE");
     extend(certificate.get(), signer, NID_key_usage, "critical,keyCertSign,cRLSign");
@@ -105,10 +106,32 @@ Identity make(const std::string& name, const Identity* authority, const Validity
 
 }  // namespace
 
-Identity make_authority(const std::string& name, const Validity& validity) { return make(name, nullptr, validity); }
+Identity make_authority(const std::string& name, const Validity& validity) { return make(name, nullptr, "", validity); }
+
+Identity issue_authority(const Identity& authority, const std::string& name, const Validity& validity) {
+  return make(name, &authority, "", validity);
+}
 
 Identity issue(const Identity& authority, const std::string& name, const Validity& validity) {
-  return make(name, &authority, validity);
+  return make(name, &authority, "DNS:" + name + ",IP:127.0.0.1,IP:::1", validity);
+}
+
+Identity issue_for(const Identity& authority, const std::string& name, const std::string& names,
+                   const Validity& validity) {
+  return make(name, &authority, names, validity);
+}
+
+std::string public_key_pin(const Identity& identity) {
+  const Key key = read_key(identity.key);
+  unsigned char* encoded = nullptr;
+  const int size = i2d_PUBKEY(key.get(), &encoded);  // SubjectPublicKeyInfo
+  unsigned char hash[32];
+  must(size > 0 && EVP_Digest(encoded, static_cast<std::size_t>(size), hash, nullptr, EVP_sha256(), nullptr) == 1,
+       "hashing a key");
+  OPENSSL_free(encoded);
+  char text[45];
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text), hash, sizeof hash);
+  return std::string("sha256/") + text;
 }
 
 ClientTls::ClientTls(const ClientTlsOptions& options) : context_(SSL_CTX_new(TLS_client_method())) {

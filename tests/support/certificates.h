@@ -24,8 +24,15 @@ struct Validity {
 
 // Signs for itself, and may sign others.
 Identity make_authority(const std::string& name, const Validity& validity = {});
+// One that `authority` has signed, and that may sign others.
+Identity issue_authority(const Identity& authority, const std::string& name, const Validity& validity = {});
 // For `name` and the addresses of loopback, signed by `authority`.
 Identity issue(const Identity& authority, const std::string& name, const Validity& validity = {});
+// For these names, as OpenSSL writes them ("DNS:nas.lan,IP:192.0.2.1"); `name` is its common name.
+Identity issue_for(const Identity& authority, const std::string& name, const std::string& names,
+                   const Validity& validity = {});
+// "sha256/" and the SHA-256 of its public key in base64.
+std::string public_key_pin(const Identity& identity);
 
 struct ClientTlsOptions {
   std::string authority = {};  // PEM: the server must be signed by it; empty: anything goes

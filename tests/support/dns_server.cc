@@ -102,6 +102,11 @@ void DnsServer::add_alias(const std::string& name, const std::string& target, st
   records_.emplace(lower_case(name), Record{DnsType::cname, lower_case(target), ttl});
 }
 
+void DnsServer::remove(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  records_.erase(lower_case(name));
+}
+
 void DnsServer::behave(const std::string& name, DnsType type, DnsBehaviour behaviour) {
   const std::lock_guard lock(mutex_);
   behaviours_[{lower_case(name), type}] = behaviour;

@@ -42,6 +42,7 @@ class DnsServer {
 
   void add(const std::string& name, const std::string& address, std::uint32_t ttl = 300);  // IPv4 or IPv6
   void add_alias(const std::string& name, const std::string& target, std::uint32_t ttl = 300);
+  void remove(const std::string& name);  // it does not exist any more
   // For questions of this type about the name; for all types with DnsType::any.
   void behave(const std::string& name, DnsType type, DnsBehaviour behaviour);
   void delay(const std::string& name, Milliseconds time);

@@ -1,0 +1,216 @@
+#include "datagram_batch.h"
+
+#include "base/callback.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace portolan {
+
+namespace {
+
+// Room for one IP_PKTINFO or IPV6_PKTINFO.
+constexpr std::size_t kControl = CMSG_SPACE(sizeof(in6_pktinfo));
+using Control = std::array<std::byte, kControl>;
+
+Address local_address(msghdr& message) noexcept {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
+    if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info;
+      std::memcpy(&info, CMSG_DATA(item), sizeof info);
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr = info.ipi_addr;
+      return Address::from(reinterpret_cast<const sockaddr*>(&address));
+    }
+    if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info;
+      std::memcpy(&info, CMSG_DATA(item), sizeof info);
+      sockaddr_in6 address{};
+      address.sin6_family = AF_INET6;
+      address.sin6_addr = info.ipi6_addr;
+      // The interface matters for link-local addresses only, and there it must be named.
+      if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) address.sin6_scope_id = info.ipi6_ifindex;
+      return Address::from(reinterpret_cast<const sockaddr*>(&address));
+    }
+  }
+  return {};
+}
+
+template <typename Info>
+std::size_t put_control(Control& control, int level, int type, const Info& info) noexcept {
+  cmsghdr header{};
+  header.cmsg_level = level;
+  header.cmsg_type = type;
+  header.cmsg_len = CMSG_LEN(sizeof info);
+  std::memcpy(control.data(), &header, sizeof header);
+  std::memcpy(control.data() + CMSG_LEN(0), &info, sizeof info);
+  return CMSG_SPACE(sizeof info);
+}
+
+std::size_t put_source(Control& control, const Address& source) noexcept {
+  sockaddr_storage storage;
+  source.to_sockaddr(storage);
+  if (source.is_v4()) {
+    in_pktinfo info{};
+    info.ipi_spec_dst = reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
+    return put_control(control, IPPROTO_IP, IP_PKTINFO, info);
+  }
+  in6_pktinfo info{};
+  info.ipi6_addr = reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr;
+  info.ipi6_ifindex = reinterpret_cast<const sockaddr_in6&>(storage).sin6_scope_id;
+  return put_control(control, IPPROTO_IPV6, IPV6_PKTINFO, info);
+}
+
+}  // namespace
+
+struct DatagramBatch::Slots {
+  std::unique_ptr<std::byte[]> buffers{new std::byte[kSlots * kDatagram]};
+  std::array<sockaddr_storage, kSlots> addresses;
+  std::array<iovec, kSlots> vectors;
+  std::array<mmsghdr, kSlots> messages;
+  alignas(cmsghdr) std::array<Control, kSlots> controls;
+  std::array<Received, kSlots> received;
+
+  bool holds(const std::byte* data) const noexcept {
+    return data >= buffers.get() && data < buffers.get() + kSlots * kDatagram;
+  }
+};
+
+struct DatagramBatch::Outgoing {
+  int descriptor;
+  const std::byte* view;  // null: at `offset` of the copies
+  std::size_t offset;
+  std::size_t size;
+  Address to;
+  Address from;
+  DatagramSender* sender;  // null: sent
+};
+
+DatagramBatch::DatagramBatch(Loop& loop)
+    : flush_soon_(loop, [this] {
+        flush();
+        tell_failures();
+      }) {}
+DatagramBatch::~DatagramBatch() = default;
+
+DatagramBatch::Reception DatagramBatch::receive(int descriptor, Addresses wanted) noexcept {
+  if (!slots_ && !contain("receiving datagrams", [this] { slots_ = std::make_unique<Slots>(); }))
+    return {.error_number = ENOMEM};
+  if (used_ == kSlots) flush();
+  Slots& slots = *slots_;
+  const std::size_t first = used_;
+  const std::size_t most = std::min(kAtOnce, kSlots - first);
+  for (std::size_t i = first; i < first + most; ++i) {
+    slots.vectors[i] = {.iov_base = slots.buffers.get() + i * kDatagram, .iov_len = kDatagram};
+    slots.messages[i].msg_hdr = {.msg_iov = &slots.vectors[i], .msg_iovlen = 1};
+    msghdr& header = slots.messages[i].msg_hdr;
+    if (wanted != Addresses::none) {
+      header.msg_name = &slots.addresses[i];
+      header.msg_namelen = sizeof slots.addresses[i];
+    }
+    if (wanted == Addresses::from_and_to) {
+      header.msg_control = slots.controls[i].data();
+      header.msg_controllen = kControl;
+    }
+  }
+  const int count = recvmmsg(descriptor, &slots.messages[first], static_cast<unsigned>(most), MSG_DONTWAIT, nullptr);
+  if (count <= 0) return {.error_number = count < 0 ? errno : EAGAIN};
+  used_ += static_cast<std::size_t>(count);
+  for (std::size_t i = first; i < used_; ++i) {
+    Received& one = slots.received[i];
+    one.data = {slots.buffers.get() + i * kDatagram, slots.messages[i].msg_len};
+    if (wanted != Addresses::none) one.from = Address::from(reinterpret_cast<const sockaddr*>(&slots.addresses[i]));
+    if (wanted == Addresses::from_and_to) one.to = local_address(slots.messages[i].msg_hdr);
+  }
+  // The slots are free again at the next flush, and there must be one.
+  if (queue_.empty()) flush_soon_.run_soon();
+  return {.datagrams = std::span<const Received>(slots.received).subspan(first, used_ - first),
+          .more = static_cast<std::size_t>(count) == most};
+}
+
+void DatagramBatch::send(int descriptor, std::span<const std::byte> data, const Address& to, const Address& from,
+                         DatagramSender& sender) noexcept {
+  if (queue_.size() == kQueue) flush();
+  const bool view = slots_ && slots_->holds(data.data());
+  contain("sending a datagram", [&] {
+    if (queue_.capacity() == 0) queue_.reserve(kQueue);
+    const std::size_t offset = copies_.size();
+    if (!view) copies_.insert(copies_.end(), data.begin(), data.end());
+    queue_.push_back({descriptor, view ? data.data() : nullptr, offset, data.size(), to, from, &sender});
+  });
+  flush_soon_.run_soon();
+}
+
+void DatagramBatch::withdraw(const DatagramSender& sender) noexcept {
+  if (std::ranges::find(queue_, &sender, &Outgoing::sender) != queue_.end()) flush();
+  for (Failure& failure : failures_)
+    if (failure.sender == &sender) failure.sender = nullptr;
+}
+
+void DatagramBatch::tell_failures() noexcept {
+  // By number: one that is told may add to the list, or take others out of it.
+  for (std::size_t i = 0; i < failures_.size(); ++i)
+    if (DatagramSender* sender = std::exchange(failures_[i].sender, nullptr))
+      sender->not_sent(failures_[i].error_number);
+  failures_.clear();
+}
+
+void DatagramBatch::flush() noexcept {
+  for (std::size_t i = 0; i < queue_.size(); ++i)
+    if (queue_[i].sender) send_all_of(queue_[i].descriptor, i);
+  queue_.clear();
+  copies_.clear();
+  used_ = 0;
+}
+
+// All in the queue that leave by this socket, in order; `first` is the first of them.
+void DatagramBatch::send_all_of(int descriptor, std::size_t first) noexcept {
+  std::array<mmsghdr, kQueue> messages;
+  std::array<iovec, kQueue> vectors;
+  std::array<sockaddr_storage, kQueue> addresses;
+  alignas(cmsghdr) std::array<Control, kQueue> controls;
+  std::array<std::size_t, kQueue> places;
+  std::size_t count = 0;
+  for (std::size_t i = first; i < queue_.size(); ++i) {
+    const Outgoing& one = queue_[i];
+    if (one.descriptor != descriptor || !one.sender) continue;
+    const std::byte* data = one.view ? one.view : copies_.data() + one.offset;
+    vectors[count] = {.iov_base = const_cast<std::byte*>(data), .iov_len = one.size};
+    messages[count].msg_hdr = {.msg_iov = &vectors[count], .msg_iovlen = 1};
+    msghdr& header = messages[count].msg_hdr;
+    if (!one.to.empty()) {
+      header.msg_namelen = one.to.to_sockaddr(addresses[count]);
+      header.msg_name = &addresses[count];
+    }
+    if (!one.from.empty()) {
+      header.msg_controllen = put_source(controls[count], one.from);
+      header.msg_control = controls[count].data();
+    }
+    places[count++] = i;
+  }
+  std::size_t done = 0;
+  while (done < count) {
+    const int taken =
+        sendmmsg(descriptor, &messages[done], static_cast<unsigned>(count - done), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (taken < 0 && errno == EINTR) continue;
+    const int error = taken < 0 ? errno : 0;
+    const std::size_t passed = taken < 0 ? 1 : static_cast<std::size_t>(taken);
+    for (std::size_t i = 0; i < passed; ++i, ++done) {
+      Outgoing& one = queue_[places[done]];
+      DatagramSender& sender = *std::exchange(one.sender, nullptr);
+      if (error == 0) {
+        sender.sent(one.size);
+        continue;
+      }
+      contain("a datagram that was not sent", [&] { failures_.push_back({&sender, error}); });
+      flush_soon_.run_soon();
+    }
+  }
+}
+
+}  // namespace portolan

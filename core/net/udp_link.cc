@@ -1,0 +1,73 @@
+#include "udp_link.h"
+
+#include "base/net_error.h"
+#include "base/unique_fd.h"
+#include "plugin/instance.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace portolan {
+
+std::expected<UdpLink*, std::string> UdpLink::open(Instance& instance, const Address& to, const Address& source,
+                                                   DatagramLinkHandler& handler) {
+  UniqueFd descriptor(::socket(to.is_v6() ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const auto failed = [] { return std::unexpected(std::string(std::strerror(errno))); };
+  if (!descriptor) return failed();
+  sockaddr_storage storage;
+  if (!source.empty()) {
+    const socklen_t length = source.to_sockaddr(storage);
+    if (::bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0) return failed();
+  }
+  const socklen_t length = to.to_sockaddr(storage);
+  if (::connect(descriptor.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0) return failed();
+  auto* link = new UdpLink(instance, descriptor.get(), handler);
+  descriptor.release();
+  return link;
+}
+
+UdpLink::UdpLink(Instance& instance, int descriptor, DatagramLinkHandler& handler)
+    : instance_(instance), handler_(handler), descriptor_(descriptor) {
+  instance_.links.insert(this);
+  event_.bind(instance.io.loop(), descriptor, &UdpLink::on_event, this);
+  event_.want(IoEvent::kRead);
+}
+
+UdpLink::~UdpLink() {
+  if (gone_) *gone_ = true;
+  instance_.io.datagrams().withdraw(*this);
+  instance_.links.erase(this);
+  event_.stop();
+  ::close(descriptor_);
+}
+
+void UdpLink::send(std::span<const std::byte> data) noexcept {
+  instance_.io.datagrams().send(descriptor_, data, {}, {}, *this);
+}
+
+void UdpLink::not_sent(int error_number) noexcept {
+  // Told as it is read: an error of an earlier datagram, which sending has only fetched.
+  if (error_number == ECONNREFUSED) handler_.on_refused(NetError::refused);
+}
+
+void UdpLink::on_event(int descriptor, short, void* self) noexcept {
+  auto& link = *static_cast<UdpLink*>(self);
+  Instance& instance = link.instance_;
+  instance.io.tick();
+  const auto reception = instance.io.datagrams().receive(descriptor, DatagramBatch::Addresses::none);
+  bool gone = false;
+  link.gone_ = &gone;
+  for (const auto& datagram : reception.datagrams) {
+    link.handler_.on_datagram(datagram.data);
+    if (gone) break;
+  }
+  if (!gone && reception.error_number && reception.error_number != EAGAIN && reception.error_number != EINTR)
+    link.handler_.on_refused(net_error_of(reception.error_number));
+  if (!gone) link.gone_ = nullptr;
+  instance.io.settle();
+}
+
+}  // namespace portolan

@@ -123,6 +123,7 @@ bool BanList::make_room(std::int64_t now_ms) {
 }
 
 std::expected<void, std::string> BanList::insert(Ban ban, std::int64_t now_ms) {
+  const std::lock_guard in_order(changes_mutex_);
   {
     const std::unique_lock lock(bans_mutex_);
     const auto known = bans_.find(ban.client);
@@ -153,6 +154,7 @@ std::expected<void, std::string> BanList::add(Ban ban, std::int64_t now_ms) {
 
 template <typename Chosen>
 std::size_t BanList::lift_if(Chosen chosen) {
+  const std::lock_guard in_order(changes_mutex_);
   std::vector<Ban> lifted;
   {
     const std::unique_lock lock(bans_mutex_);

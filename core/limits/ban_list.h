@@ -36,7 +36,8 @@ class BanList {
   enum class Change : std::uint8_t { banned, lifted };  // the end of its time is none
   using Listener = std::function<void(const Ban& ban, Change change)>;
 
-  // The listener is called on the thread that made the change, after it and without a lock.
+  // The listener is called on the thread that made the change, after it and in the order of the changes; looking up goes
+  // on meanwhile. It must not make changes itself.
   explicit BanList(Listener listener = {}) : listener_(std::move(listener)) {}
 
   // Lifts what `never` now names.
@@ -90,11 +91,12 @@ class BanList {
   std::atomic<std::uint64_t> total_{0};
   std::atomic<bool> automatic_{false};
 
+  std::mutex changes_mutex_;  // from a change to the end of its telling; before the others
   mutable std::shared_mutex bans_mutex_;
   Bans bans_;
   BanOptions options_;
 
-  std::mutex suspects_mutex_;  // never held together with the other
+  std::mutex suspects_mutex_;  // never held together with another
   std::unordered_map<Address, Suspect, Hash> suspects_;
   std::uint32_t violations_ = 0;  // options_, for who holds this lock
   std::int64_t within_ms_ = 0;

@@ -1,19 +1,22 @@
 // The admin API: HTTP with JSON answers over a local unix socket, and the read-only part of it over TCP by option.
 //
 //   GET  /healthz /readyz /metrics          on both listeners
-//   GET  /status /sessions?service=&limit=  on the unix socket only
-//   POST /reload /stop /flush               on the unix socket only
+//   GET  /status /sessions?service=&limit= /bans                     on the unix socket only
+//   POST /reload /stop /flush                                        on the unix socket only
+//   POST /ban?address=&time=&reason= /unban?address=ADDRESS or all   on the unix socket only
 //
 // Runs on the main thread's loop. What it tells and does comes from AdminHost, which the daemon implements.
 #pragma once
 
 #include "event/loop.h"
+#include "limits/ban.h"
 #include "net/session_status.h"
 #include "stats/service_stats.h"
 #include "store/store.h"
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +41,8 @@ struct DaemonStatus {
   std::int64_t loaded_ms = 0;          // when this generation began
   bool draining = false;
   std::uint64_t accept_pauses = 0;  // times that listeners paused for want of descriptors
+  std::uint64_t bans = 0;           // addresses that are banned now
+  std::uint64_t bans_total = 0;     // bans since the start
   std::vector<ServiceStatus> services;
   Store::Health store;
 };
@@ -56,6 +61,13 @@ class AdminHost {
   virtual void reload(std::function<void(std::string error)> done) = 0;
   virtual void stop() = 0;  // drain, then end
   virtual void flush(std::function<void(std::string error)> done) = 0;
+  virtual std::vector<Ban> bans() = 0;
+  // `time` of zero: as configured. What is banned (lifted) is stored when `done` is called.
+  virtual void ban(const Address& client, Duration time, std::string reason,
+                   std::function<void(std::string error)> done) = 0;
+  // Without a client: all of them.
+  virtual void unban(std::optional<Address> client,
+                     std::function<void(std::size_t lifted, std::string error)> done) = 0;
 
  protected:
   ~AdminHost() = default;

@@ -47,6 +47,7 @@ std::string status_json(const DaemonStatus& status, const NotReady& not_ready) {
                   {"not_ready", not_ready},
                   {"draining", status.draining},
                   {"accept_pauses", status.accept_pauses},
+                  {"bans", status.bans},
                   {"services", std::move(services)},
                   {"store", status.store_path.empty() ? Json() : store_value(status.store)}});
 }
@@ -67,6 +68,19 @@ std::string sessions_json(const std::vector<SessionStatus>& sessions, std::size_
   }
   const bool cut = sessions.size() >= limit;
   return text_of({{"limit", limit}, {"limit_reached", cut}, {"sessions", std::move(list)}});
+}
+
+std::string bans_json(const std::vector<Ban>& bans) {
+  Json list = Json::array();
+  for (const Ban& ban : bans) {
+    list.push_back({{"address", ban_text(ban.client)},
+                    {"since_ms", ban.since_ms},
+                    {"until_ms", ban.until_ms},
+                    {"reason", ban.reason},
+                    {"service", ban.service},
+                    {"violations", ban.violations}});
+  }
+  return text_of({{"bans", std::move(list)}});
 }
 
 std::string readiness_json(const NotReady& not_ready) {

@@ -12,6 +12,7 @@ namespace portolan {
 
 std::string status_json(const DaemonStatus& status, const NotReady& not_ready);
 std::string sessions_json(const std::vector<SessionStatus>& sessions, std::size_t limit);
+std::string bans_json(const std::vector<Ban>& bans);
 std::string readiness_json(const NotReady& not_ready);
 std::string failure_json(const std::string& error);  // {"ok":false,"error":...}
 

@@ -2,6 +2,7 @@
 
 #include "admin/admin_json.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "event/http_server.h"
 
 #include <fmt/format.h>
@@ -19,6 +20,9 @@ constexpr std::string_view kPrometheus = "text/plain; version=0.0.4; charset=utf
 constexpr Duration kStopDelay = std::chrono::milliseconds(20);
 constexpr std::size_t kSessionLimit = 1000;
 constexpr std::size_t kMostSessions = 100'000;
+constexpr std::size_t kLongestReason = 200;
+constexpr Duration kShortestBan = std::chrono::seconds(1);
+constexpr Duration kLongestBan = std::chrono::hours(24 * 3650);
 
 }  // namespace
 
@@ -37,6 +41,8 @@ class AdminServer::Impl {
   void read(const HttpRequest& request, const HttpReply& reply);
   void act(const HttpRequest& request, const HttpReply& reply);
   void sessions(const HttpRequest& request, const HttpReply& reply);
+  void ban(const HttpRequest& request, const HttpReply& reply);
+  void unban(const HttpRequest& request, const HttpReply& reply);
 
   AdminHost& host_;
   LoopTimer stop_;
@@ -48,8 +54,8 @@ void AdminServer::Impl::serve(const HttpRequest& request, const HttpReply& reply
   // Over TCP a web page of somebody else's could make a browser ask: what changes anything, or tells who our clients
   // are, exists on the unix socket only.
   static constexpr std::string_view kPublic[] = {"/healthz", "/readyz", "/metrics"};
-  static constexpr std::string_view kLocal[] = {"/status", "/sessions"};
-  static constexpr std::string_view kActions[] = {"/reload", "/stop", "/flush"};
+  static constexpr std::string_view kLocal[] = {"/status", "/sessions", "/bans"};
+  static constexpr std::string_view kActions[] = {"/reload", "/stop", "/flush", "/ban", "/unban"};
   const bool action = local && std::ranges::find(kActions, request.path) != std::end(kActions);
   const bool known = action || std::ranges::find(kPublic, request.path) != std::end(kPublic) ||
                      (local && std::ranges::find(kLocal, request.path) != std::end(kLocal));
@@ -73,6 +79,7 @@ void AdminServer::Impl::read(const HttpRequest& request, const HttpReply& reply)
     return reply.send(200, kPrometheus, prometheus_text(host_.status(), host_.statistics()));
   }
   if (request.path == "/status") return reply.send(200, kJson, status_json(host_.status(), host_.not_ready()));
+  if (request.path == "/bans") return reply.send(200, kJson, bans_json(host_.bans()));
   sessions(request, reply);
 }
 
@@ -113,9 +120,58 @@ void AdminServer::Impl::act(const HttpRequest& request, const HttpReply& reply) 
       error.empty() ? reply.send(200, kJson, "{\"ok\":true}\n") : reply.send(409, kJson, failure_json(error));
     });
   }
+  if (request.path == "/ban") return ban(request, reply);
+  if (request.path == "/unban") return unban(request, reply);
   host_.reload([this, reply](const std::string& error) {
     if (!error.empty()) return reply.send(409, kJson, failure_json(error));
     reply.send(200, kJson, fmt::format("{{\"ok\":true,\"generation\":{}}}\n", host_.status().generation));
+  });
+}
+
+void AdminServer::Impl::ban(const HttpRequest& request, const HttpReply& reply) {
+  std::string address;
+  std::string reason = "by hand";
+  Duration time{};
+  for (const auto& [key, value] : request.query) {
+    if (key == "address") {
+      address = value;
+    } else if (key == "reason") {
+      reason = value.substr(0, kLongestReason);
+    } else if (key == "time") {
+      const auto parsed = parse_duration(value);
+      if (!parsed) return reply.send(400, kJson, failure_json(parsed.error()));
+      if (*parsed < kShortestBan || *parsed > kLongestBan)
+        return reply.send(400, kJson, failure_json("time is from 1s to 3650d"));
+      time = *parsed;
+    } else {
+      return reply.send(400, kJson, failure_json(fmt::format("/ban takes address, time and reason, not {}", key)));
+    }
+  }
+  const auto client = parse_banned(address);
+  if (!client) return reply.send(400, kJson, failure_json(client.error()));
+  host_.ban(*client, time, std::move(reason), [reply, text = ban_text(*client)](const std::string& error) {
+    if (!error.empty()) return reply.send(409, kJson, failure_json(error));
+    reply.send(200, kJson, fmt::format("{{\"ok\":true,\"address\":\"{}\"}}\n", text));
+  });
+}
+
+void AdminServer::Impl::unban(const HttpRequest& request, const HttpReply& reply) {
+  std::string address;
+  for (const auto& [key, value] : request.query) {
+    if (key != "address") return reply.send(400, kJson, failure_json(fmt::format("/unban takes address, not {}", key)));
+    address = value;
+  }
+  std::optional<Address> client;
+  if (address != "all") {
+    const auto parsed = parse_banned(address);
+    if (!parsed) return reply.send(400, kJson, failure_json(parsed.error()));
+    client = *parsed;
+  }
+  host_.unban(client, [reply, client](std::size_t lifted, const std::string& error) {
+    if (!error.empty()) return reply.send(409, kJson, failure_json(error));
+    if (client && lifted == 0)
+      return reply.send(404, kJson, failure_json(fmt::format("{} is not banned", ban_text(*client))));
+    reply.send(200, kJson, fmt::format("{{\"ok\":true,\"lifted\":{}}}\n", lifted));
   });
 }
 

@@ -116,7 +116,8 @@ class Page {
 std::string plugin_family(const std::string& plugin, const std::string& counter) {
   std::string name = fmt::format("portolan_{}_total", counter);
   const bool taken = std::ranges::any_of(kCoreFamilies, [&](const CoreFamily& core) { return core.name == name; }) ||
-                     name == "portolan_accept_pauses_total" || name.starts_with("portolan_store_");
+                     name == "portolan_accept_pauses_total" || name == "portolan_bans_total" ||
+                     name.starts_with("portolan_store_");
   if (taken) name = fmt::format("portolan_{}_{}_total", plugin, counter);
   std::ranges::replace_if(
       name,
@@ -137,6 +138,8 @@ void daemon_families(Page& page, const DaemonStatus& status) {
   page.single("portolan_draining", "gauge", "1 while the daemon is stopping.", status.draining ? 1 : 0);
   page.single("portolan_accept_pauses_total", "counter", "Times that accepting paused for want of descriptors.",
               status.accept_pauses);
+  page.single("portolan_bans", "gauge", "Client addresses that are banned now.", status.bans);
+  page.single("portolan_bans_total", "counter", "Bans since the daemon started.", status.bans_total);
   page.family("portolan_service_up", "gauge", "1 for a service that serves, 0 for one that failed to start.");
   for (const ServiceStatus& service : status.services) {
     page.sample("portolan_service_up",

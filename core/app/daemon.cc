@@ -1,6 +1,7 @@
 #include "daemon.h"
 
 #include "admin/admin.h"
+#include "app/ban_keeper.h"
 #include "app/daemonize.h"
 #include "app/generation.h"
 #include "app/privileges.h"
@@ -79,6 +80,10 @@ class Daemon final : public AdminHost {
   void reload(std::function<void(std::string error)> done) override;
   void stop() override;
   void flush(std::function<void(std::string error)> done) override;
+  std::vector<Ban> bans() override { return bans_.list().list(unix_ms()); }
+  void ban(const Address& client, Duration time, std::string reason,
+           std::function<void(std::string error)> done) override;
+  void unban(std::optional<Address> client, std::function<void(std::size_t lifted, std::string error)> done) override;
 
  private:
   Sentences start();
@@ -106,6 +111,9 @@ class Daemon final : public AdminHost {
   std::shared_ptr<Generation> current_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<StoreRecorder> recorder_;
+  BanKeeper bans_{[this](const Address& client) {
+    for (auto& worker : workers_) worker->end_sessions_of(client);
+  }};
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<BoundListener> admin_socket_;
   std::unique_ptr<BoundListener> admin_http_;
@@ -205,6 +213,7 @@ Sentences Daemon::start() {
     store_ = std::move(*store);
   }
   recorder_ = std::make_unique<StoreRecorder>(store_.get(), settings.workers);
+  if (const auto begun = bans_.begin(settings.bans, store_.get(), recorder_.get()); !begun) return {begun.error()};
   if (store_) store_->start(registry_);
 
   for (int number : {SIGTERM, SIGINT})
@@ -212,7 +221,10 @@ Sentences Daemon::start() {
   signals_.push_back(std::make_unique<LoopSignal>(loop_, SIGHUP, [this] { reload([](const std::string&) {}); }));
   admin_ = std::make_unique<AdminServer>(loop_, *this, admin_socket_->descriptor(0),
                                          admin_http_ ? admin_http_->descriptor(0) : -1);
-  housekeeping_ = std::make_unique<LoopTimer>(loop_, [] { log::flush_repeats(); });
+  housekeeping_ = std::make_unique<LoopTimer>(loop_, [this] {
+    log::flush_repeats();
+    bans_.list().expire(unix_ms());
+  });
   housekeeping_->start(std::chrono::seconds(10), true);
   if (const Duration interval = watchdog_interval(); interval > Duration::zero()) {
     watchdog_ = std::make_unique<LoopTimer>(loop_, [] { sd_notify("WATCHDOG=1"); });
@@ -220,7 +232,7 @@ Sentences Daemon::start() {
   }
 
   for (unsigned i = 0; i < settings.workers; ++i) {
-    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), accept_pauses_));
+    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), bans_.list(), accept_pauses_));
     workers_.back()->start();
   }
   prepare_workers(current_, [this](std::vector<ServiceFailure> failures) {
@@ -364,6 +376,7 @@ void Daemon::reload(std::function<void(std::string error)> done) {
         const Configuration& settings = current_->configuration;
         log::set_level(options_.log_level.value_or(settings.log_level));
         if (store_) store_->reconfigure(settings.store);
+        bans_.configure(settings.bans);
         loaded_ms_ = unix_ms();
         finish_reload("");
       });
@@ -451,6 +464,8 @@ DaemonStatus Daemon::status() {
   for (const auto& worker : workers_)
     status.live_generations = std::max<std::uint64_t>(status.live_generations, worker->live_generations());
   status.accept_pauses = accept_pauses_.load(std::memory_order_relaxed);
+  status.bans = bans_.list().expire(unix_ms());
+  status.bans_total = bans_.list().total();
   if (store_) {
     status.store_path = store_->path();
     status.store = store_->health();
@@ -509,6 +524,23 @@ void Daemon::flush(std::function<void(std::string error)> done) {
   // The store answers on its own thread.
   store_->flush([mailbox = mailbox_, done = std::move(done)](const std::string& error) {
     mailbox->post([done, error] { done(error); });
+  });
+}
+
+void Daemon::ban(const Address& client, Duration time, std::string reason,
+                 std::function<void(std::string error)> done) {
+  if (const auto banned = bans_.ban(client, time, std::move(reason)); !banned) return done(banned.error());
+  if (!store_) return done("");
+  flush([done = std::move(done)](const std::string& error) {
+    done(error.empty() ? "" : "banned until the daemon ends, since it could not be stored: " + error);
+  });
+}
+
+void Daemon::unban(std::optional<Address> client, std::function<void(std::size_t lifted, std::string error)> done) {
+  const std::size_t lifted = client ? bans_.list().lift(*client) : bans_.list().lift_all();
+  if (!store_ || lifted == 0) return done(lifted, "");
+  flush([lifted, done = std::move(done)](const std::string& error) {
+    done(lifted, error.empty() ? "" : "lifted until the daemon ends, since it could not be stored: " + error);
   });
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace portolan {
 
 namespace {
@@ -37,6 +39,22 @@ std::shared_ptr<ServiceShared> Assembler::shared_for(const ServiceConfiguration&
   return shared;
 }
 
+namespace {
+
+// What the service has counted goes on as long as its limits stay what they are.
+std::shared_ptr<const LimitSet> limits_for(const ServiceConfiguration& service, const ServiceShared* shared,
+                                           const Generation* current) {
+  const std::vector<LimitRule>& rules = service.limits.rules;
+  if (rules.empty()) return nullptr;
+  for (std::size_t i = 0; current && i < current->shared.size(); ++i)
+    if (current->shared[i].get() == shared && current->limits[i] &&
+        std::ranges::equal(current->limits[i]->rules(), rules))
+      return current->limits[i];
+  return std::make_shared<LimitSet>(rules);
+}
+
+}  // namespace
+
 std::expected<std::shared_ptr<BoundListener>, std::string> Assembler::bind(const Endpoint& endpoint,
                                                                            const ServiceConfiguration& service,
                                                                            unsigned workers) {
@@ -71,6 +89,7 @@ std::expected<std::shared_ptr<Generation>, std::vector<std::string>> Assembler::
     }
     generation->tls.push_back(std::move(tls));
     generation->shared.push_back(shared_for(service, configuration.workers));
+    generation->limits.push_back(limits_for(service, generation->shared.back().get(), current));
     for (std::size_t ordinal = 0; ordinal < service.listen.size(); ++ordinal) {
       const Endpoint& endpoint = service.listen[ordinal];
       Generation::Binding binding{.listener = nullptr, .service = i, .transport = endpoint.transport, .key = {}};

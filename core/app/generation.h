@@ -27,9 +27,10 @@ struct Generation {
 
   std::uint64_t number = 0;
   Configuration configuration;
-  std::vector<std::shared_ptr<ServiceShared>> shared;  // by service
-  std::vector<std::shared_ptr<const TlsContext>> tls;  // by service; null without TLS
-  std::vector<std::string> errors;                     // by service: why it does not serve; "" when it does
+  std::vector<std::shared_ptr<ServiceShared>> shared;   // by service
+  std::vector<std::shared_ptr<const LimitSet>> limits;  // by service; null without `limits`
+  std::vector<std::shared_ptr<const TlsContext>> tls;   // by service; null without TLS
+  std::vector<std::string> errors;                      // by service: why it does not serve; "" when it does
   std::vector<Binding> bindings;
 
   // A service that could not be made lets go of its listeners: a client is refused rather than left waiting.

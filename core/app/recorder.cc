@@ -19,6 +19,16 @@ void StoreRecorder::refusal(unsigned worker, const std::string& service, const A
                           .detail = std::string(to_string(reason))});
 }
 
+void StoreRecorder::ban(const Ban& ban, bool lifted) noexcept {
+  if (!store_) return;
+  store_->add(EventRecord{.time_ms = unix_ms(),
+                          .kind = lifted ? "ban_lifted" : "banned",
+                          .service = ban.service,
+                          .client = ban_text(ban.client),
+                          .detail = ban.reason});
+  store_->add(BanRecord{.ban = ban, .lifted = lifted});
+}
+
 void StoreRecorder::event(std::string kind, std::string service, std::string detail) noexcept {
   if (!store_) return;
   store_->add(EventRecord{

@@ -21,6 +21,7 @@ class StoreRecorder final : public Recorder {
   void session(SessionRecord record) noexcept override { store_->add(std::move(record)); }
   void refusal(unsigned worker, const std::string& service, const Address& client, Refusal reason) noexcept override;
   void event(std::string kind, std::string service, std::string detail) noexcept override;
+  void ban(const Ban& ban, bool lifted) noexcept;
 
  private:
   static constexpr std::uint32_t kRefusalsPerSecond = 1000;

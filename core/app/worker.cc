@@ -11,8 +11,13 @@
 
 namespace portolan {
 
-Worker::Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& accept_pauses)
-    : index_(index), recorder_(recorder), accept_pauses_(accept_pauses), mailbox_(loop_), io_(loop_, index, &mailbox_) {}
+Worker::Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses)
+    : index_(index),
+      recorder_(recorder),
+      bans_(bans),
+      accept_pauses_(accept_pauses),
+      mailbox_(loop_),
+      io_(loop_, index, &mailbox_) {}
 
 Worker::~Worker() {
   stop_and_join(std::chrono::hours(1));
@@ -81,7 +86,9 @@ std::vector<ServiceFailure> Worker::build(std::shared_ptr<const Generation> gene
                                          .shared = generation->shared[i],
                                          .tls = generation->tls[i],
                                          .script = made->script.get(),
-                                         .recorder = recorder_});
+                                         .recorder = recorder_,
+                                         .limit_set = generation->limits[i],
+                                         .bans = &bans_});
     if (instance)
       made->instances[i] = std::move(*instance);
     else
@@ -197,6 +204,17 @@ void Worker::abort_sessions() {
     if (current_)
       for (auto& instance : current_->instances)
         if (instance) instance->abort_all();
+  });
+}
+
+void Worker::end_sessions_of(const Address& client) {
+  mailbox_.post([this, client] {
+    for (auto& old : retired_)
+      for (auto& instance : old->instances)
+        if (instance) instance->end_sessions_of(client);
+    if (current_)
+      for (auto& instance : current_->instances)
+        if (instance) instance->end_sessions_of(client);
   });
 }
 

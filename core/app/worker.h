@@ -41,7 +41,7 @@ struct ServiceFailure {
 
 class Worker {
  public:
-  Worker(unsigned index, Recorder* recorder, std::atomic<std::uint64_t>& accept_pauses);
+  Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses);
   ~Worker();
   void start();
   // Ends the loop, whatever is open, and waits for the thread; false when it has not ended in time (something blocks
@@ -56,6 +56,8 @@ class Worker {
   // Stops accepting; `done` when the last session has ended.
   void drain(Duration quiet, std::function<void()> done);
   void abort_sessions();
+  // Any thread: ends the sessions of a client that was banned.
+  void end_sessions_of(const Address& client);
   void list_sessions(std::string service, std::size_t limit, std::function<void(std::vector<SessionStatus>)> done);
   // Generations that still have sessions, the serving one included. Any thread.
   std::size_t live_generations() const noexcept { return live_.load(std::memory_order_relaxed); }
@@ -74,6 +76,7 @@ class Worker {
 
   const unsigned index_;
   Recorder* const recorder_;
+  BanList& bans_;
   std::atomic<std::uint64_t>& accept_pauses_;
   std::atomic<std::size_t> live_{0};
   Loop loop_;

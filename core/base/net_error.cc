@@ -77,6 +77,7 @@ std::string_view to_string(Refusal reason) noexcept {
     case Refusal::output_limit: return "output_limit";
     case Refusal::descriptors: return "descriptors";
     case Refusal::draining: return "draining";
+    case Refusal::banned: return "banned";
   }
   return "unknown";
 }

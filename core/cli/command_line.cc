@@ -117,6 +117,18 @@ int stats(const Arguments& arguments) {
   return stats_command(options);
 }
 
+int bans(const Arguments& arguments) {
+  if (!arguments.ban_action.empty() && arguments.ban_address.empty()) {
+    fmt::print(stderr, "portolan bans: {} whom? Name an address.\n", arguments.ban_action);
+    return kExitUsage;
+  }
+  if (arguments.ban_action == "add")
+    return ban_command(arguments.target, arguments.ban_address, arguments.ban_time, arguments.ban_reason,
+                       arguments.json);
+  if (arguments.ban_action == "lift") return unban_command(arguments.target, arguments.ban_address, arguments.json);
+  return bans_command(arguments.target, arguments.json);
+}
+
 std::vector<std::string> help_topics() {
   const Registry registry;
   std::vector<std::string> topics;
@@ -159,6 +171,7 @@ int dispatch(CLI::App& app, Arguments& arguments) {
   if (name == "stop") return stop_command(arguments.target, arguments.wait_seconds);
   if (name == "status") return status_command(arguments.target, arguments.json);
   if (name == "sessions") return sessions_command(arguments.target, arguments.service, arguments.limit, arguments.json);
+  if (name == "bans") return bans(arguments);
   if (name == "stats") return stats(arguments);
   if (name == "net") return net_command(arguments.addresses, arguments.json);
   if (name == "help") return help(app, arguments);

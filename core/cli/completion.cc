@@ -141,16 +141,13 @@ std::string zsh_completion(const CLI::App& app, const std::vector<std::string>& 
         specs += fmt::format(" \\\n        {}", shell_quoted(fmt::format("{}{}[{}]{}", together, name, help, value)));
       }
     }
+    std::size_t place = 0;
     for (const CLI::Option* option : positionals(*command)) {
       const bool many = option->get_items_expected_max() > 1;
-      specs +=
-          fmt::format(" \\\n        {}",
-                      shell_quoted(fmt::format("{}:{}:{}",
-                                               many                     ? "*"
-                                               : option->get_required() ? "1"
-                                                                        : "1:",
-                                               many ? described(value_name(*option)) : described(option->get_name()),
-                                               action(*option))));
+      ++place;
+      const std::string which = many ? "*" : fmt::format("{}{}", place, option->get_required() ? "" : ":");
+      const std::string what = described(many ? value_name(*option) : option->get_name());
+      specs += fmt::format(" \\\n        {}", shell_quoted(fmt::format("{}:{}:{}", which, what, action(*option))));
     }
     cases += fmt::format("      {})\n        _arguments{} ;;\n", command->get_name(), specs);
   }

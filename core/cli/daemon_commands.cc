@@ -119,6 +119,9 @@ void print_status(const Json& status) {
     fmt::print("descriptors    ran out {} time{}: raise the limit, or lower max_sessions\n", pauses,
                pauses == 1 ? "" : "s");
   }
+  if (const std::int64_t banned = number(status, "bans"); banned > 0) {
+    fmt::print("bans           {} address{}: see `portolan bans`\n", banned, banned == 1 ? "" : "es");
+  }
   if (const Json& reasons = list(status, "not_ready"); reasons.empty()) {
     fmt::print("ready          {}\n", emphasized(Emphasis::good, "yes"));
   } else {
@@ -214,6 +217,42 @@ int sessions_command(const DaemonTarget& target, const std::string& service, std
   }
   fmt::print("{}", table.text());
   if (flag(*answer, "limit_reached")) fmt::print("that is the limit of {}; there may be more (--limit)\n", limit);
+  return kExitOk;
+}
+
+int bans_command(const DaemonTarget& target, bool json) {
+  const auto answer = ask(target, "GET", "/bans");
+  if (!answer) return complain("bans", answer.error());
+  if (json) {
+    print_json(*answer);
+    return kExitOk;
+  }
+  const std::int64_t now = unix_ms();
+  Table table({{"ADDRESS"}, {"AGE", true}, {"LEFT", true}, {"VIOLATIONS", true}, {"SERVICE"}, {"REASON"}});
+  for (const Json& ban : list(*answer, "bans")) {
+    table.add({text(ban, "address"), rough_age(now - number(ban, "since_ms")), rough_age(number(ban, "until_ms") - now),
+               count(ban, "violations"), text(ban, "service"), text(ban, "reason")});
+  }
+  fmt::print("{}", table.empty() ? "nobody is banned\n" : table.text());
+  return kExitOk;
+}
+
+int ban_command(const DaemonTarget& target, const std::string& address, const std::string& time,
+                const std::string& reason, bool json) {
+  std::string path = "/ban?address=" + percent_encoded(address);
+  if (!time.empty()) path += "&time=" + percent_encoded(time);
+  if (!reason.empty()) path += "&reason=" + percent_encoded(reason);
+  const auto answer = ask(target, "POST", path);
+  if (!answer) return complain("bans", answer.error());
+  json ? print_json(*answer) : fmt::print("banned {}\n", text(*answer, "address"));
+  return kExitOk;
+}
+
+int unban_command(const DaemonTarget& target, const std::string& address, bool json) {
+  const auto answer = ask(target, "POST", "/unban?address=" + percent_encoded(address));
+  if (!answer) return complain("bans", answer.error());
+  const std::int64_t lifted = number(*answer, "lifted");
+  json ? print_json(*answer) : fmt::print("lifted {} ban{}\n", lifted, lifted == 1 ? "" : "s");
   return kExitOk;
 }
 

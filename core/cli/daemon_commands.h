@@ -1,4 +1,4 @@
-// The commands that ask a running daemon: reload, stop, status, sessions, and where its store is.
+// The commands that ask a running daemon: reload, stop, status, sessions, bans, and where its store is.
 //
 // Each prints and answers the exit code (exit_code.h).
 #pragma once
@@ -15,6 +15,11 @@ int reload_command(const DaemonTarget& target);
 int stop_command(const DaemonTarget& target, double wait_seconds);
 int status_command(const DaemonTarget& target, bool json);
 int sessions_command(const DaemonTarget& target, const std::string& service, std::uint32_t limit, bool json);
+int bans_command(const DaemonTarget& target, bool json);
+// An empty time or reason: as the daemon has it.
+int ban_command(const DaemonTarget& target, const std::string& address, const std::string& time,
+                const std::string& reason, bool json);
+int unban_command(const DaemonTarget& target, const std::string& address, bool json);
 
 // Has the daemon write what it holds, and answers where its database is. A daemon that cannot flush is complained of
 // on standard error; its path is answered all the same.

@@ -30,6 +30,15 @@ void add_target(CLI::App& command, Arguments& arguments) {
       ->type_name("FILE");
 }
 
+CLI::Validator duration_check() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto parsed = parse_duration(text);
+        return parsed ? std::string() : parsed.error();
+      },
+      "", "duration");
+}
+
 void add_json(CLI::App& command, Arguments& arguments) { command.add_flag("--json", arguments.json, "Print JSON"); }
 
 // An option whose text is one of a few words, each with its value.
@@ -109,6 +118,23 @@ void define_daemon_commands(CLI::App& app, Arguments& arguments) {
   sessions->footer(examples_footer({"portolan sessions", "portolan sessions echo --limit 10 --json"}));
 }
 
+void define_bans(CLI::App& app, Arguments& arguments) {
+  CLI::App* bans = app.add_subcommand("bans", "Show who is banned; ban an address, or lift a ban");
+  bans->add_option("action", arguments.ban_action, "add or lift; without it, the bans are shown")
+      ->check(CLI::IsMember({"add", "lift"}));
+  bans->add_option("address", arguments.ban_address, "192.0.2.7, or 2001:db8::7 for its /64; lift takes `all` too")
+      ->type_name("ADDRESS");
+  bans->add_option("--time", arguments.ban_time, "How long to ban: 90s, 1h30m, 7d (default: bans.time as configured)")
+      ->type_name("DURATION")
+      ->check(duration_check());
+  bans->add_option("--reason", arguments.ban_reason, "Why, for those who look later")->type_name("TEXT");
+  add_json(*bans, arguments);
+  add_target(*bans, arguments);
+  bans->footer(examples_footer({"portolan bans", "portolan bans --json | jq .bans[].address",
+                                "portolan bans add 192.0.2.7 --time 1d --reason scanner",
+                                "portolan bans lift 192.0.2.7", "portolan bans lift all"}));
+}
+
 void define_stats(CLI::App& app, Arguments& arguments) {
   CLI::App* stats = app.add_subcommand("stats", "Show what was counted, from the database");
   stats->add_option("service", arguments.service, "Only this service")->type_name("SERVICE");
@@ -118,12 +144,7 @@ void define_stats(CLI::App& app, Arguments& arguments) {
           [&arguments](const std::string& text) { arguments.since = parse_duration(text).value_or(Duration{}); },
           "How far back: 90s, 1h30m, 7d; 0: all that is kept (default: 24h)")
       ->type_name("DURATION")
-      ->check(CLI::Validator(
-          [](std::string& text) {
-            const auto parsed = parse_duration(text);
-            return parsed ? std::string() : parsed.error();
-          },
-          "", "duration"));
+      ->check(duration_check());
   add_choice<Grouping>(
       *stats, "--by", arguments.by,
       {{"total", Grouping::total}, {"minute", Grouping::minute}, {"hour", Grouping::hour}, {"day", Grouping::day}},
@@ -154,6 +175,7 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   check->footer(examples_footer({"portolan check /etc/portolan/portolan.lua", "portolan check my.lua --json"}));
 
   define_daemon_commands(app, arguments);
+  define_bans(app, arguments);
   define_stats(app, arguments);
 
   CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, what kind of address one is, or a name's");

@@ -29,6 +29,10 @@ struct Arguments {
   Grouping by = Grouping::total;
   std::string store_file;
   std::vector<std::string> addresses;
+  std::string ban_action;  // of bans: "add", "lift", or none to list
+  std::string ban_address;
+  std::string ban_time;
+  std::string ban_reason;
   std::string topic;
   std::string shell;
   std::string page = "portolan";  // of man

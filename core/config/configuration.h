@@ -5,6 +5,8 @@
 // are reported, not the first only. Any thread.
 #pragma once
 
+#include "limits/ban_list.h"
+#include "limits/limit_set.h"
 #include "net/address.h"
 #include "plugin/descriptor.h"
 #include "store/store.h"
@@ -39,6 +41,7 @@ struct LimitOptions {
   Duration datagram_timeout = std::chrono::seconds(30);
   Duration first_message_timeout = std::chrono::seconds(30);
   std::size_t output_limit = 256 * 1024;  // bytes unsent before the peer is no longer read
+  std::vector<LimitRule> rules;           // `limits`
 };
 
 struct TlsOptions {
@@ -71,6 +74,7 @@ struct Configuration {
   std::string state_dir;  // absolute
   bool stats = true;
   StoreOptions store;
+  BanOptions bans;
   Duration drain_timeout = std::chrono::seconds(30);
   std::string user;  // empty: stay who we are
   std::string group;

@@ -1,5 +1,6 @@
 #include "config/core_schema.h"
 
+#include "config/limit_schema.h"
 #include "net/tls.h"
 
 #include <fmt/format.h>
@@ -75,6 +76,11 @@ constexpr Option kServiceOptions[] = {
      .help = "bytes received from one client address, as in \"1MiB/s\"; 0: no limit",
      .min = 0,
      .max = kMostBytes},
+    {.key = "limits",
+     .type = OptionType::table,
+     .help = "further rates, at most 8: a list of tables",
+     .list = true,
+     .fields = kLimitFields},
     {.key = "idle_timeout",
      .type = OptionType::duration,
      .fallback = "5m",
@@ -212,6 +218,10 @@ constexpr Option kCoreOptions[] = {
      .help = "where the store and relative unix sockets are; default: $STATE_DIRECTORY, or the working directory",
      .min = 1},
     {.key = "store", .type = OptionType::table, .help = "the SQLite file; false: none", .fields = kStoreFields},
+    {.key = "bans",
+     .type = OptionType::table,
+     .help = "bans who violates limits; without it only `portolan bans add` does",
+     .fields = kBanFields},
     {.key = "stats",
      .type = OptionType::boolean,
      .fallback = "true",
@@ -372,6 +382,12 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
     out.store.enabled = store->boolean;
     root.erase("store");
   }
+  const Value* bans = root.find("bans");
+  bool ban = bans != nullptr;
+  if (bans != nullptr && bans->kind == Value::Kind::boolean) {
+    ban = bans->boolean;
+    root.erase("bans");
+  }
 
   std::vector<std::string_view> known;
   for (const Option& option : core_options()) known.push_back(option.key);
@@ -397,6 +413,8 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
   out.store.keep_hours = store.duration("keep_hours");
   out.store.session_records = integer32(store, "session_records");
   out.store.event_records = integer32(store, "event_records");
+
+  read_bans(options.table("bans"), ban, checker, out.bans);
 
   const Options& admin = options.table("admin");
   if (admin.has("socket")) {
@@ -459,6 +477,7 @@ void read_service_options(const Value& table, const std::string& path, const std
   limits.datagram_timeout = options.duration("datagram_timeout");
   limits.first_message_timeout = options.duration("first_message_timeout");
   limits.output_limit = static_cast<std::size_t>(options.integer("output_limit"));
+  read_limits(options, path + ".limits", checker, limits.rules);
   service.keep_alive = options.boolean("keep_alive");
   service.no_delay = options.boolean("no_delay");
   service.backlog = integer32(options, "backlog");

@@ -2,12 +2,30 @@
 
 namespace portolan {
 
-bool ClientTable::idle(const ClientEntry& entry, Duration now) noexcept {
-  return entry.sessions == 0 && entry.messages.load(std::memory_order_relaxed) <= now.count() &&
-         entry.bytes.load(std::memory_order_relaxed) <= now.count();
+namespace {
+
+void add_states(ClientEntry& entry, const std::shared_ptr<const LimitSet>& set) {
+  ClientLimits* const newest = entry.limits.load(std::memory_order_relaxed);
+  for (const ClientLimits* known = newest; known; known = known->before.get())
+    if (known->set == set) return;
+  auto made = std::make_unique<ClientLimits>(set, set->make_states(), nullptr);
+  made->before.reset(newest);
+  entry.limits.store(made.release(), std::memory_order_release);
 }
 
-ClientEntry* ClientTable::acquire(const Address& client, std::uint32_t max_sessions, Duration now) {
+}  // namespace
+
+bool ClientTable::idle(const ClientEntry& entry, Duration now) noexcept {
+  if (entry.sessions || entry.messages.load(std::memory_order_relaxed) > now.count() ||
+      entry.bytes.load(std::memory_order_relaxed) > now.count())
+    return false;
+  const ClientLimits* limits = entry.limits.load(std::memory_order_relaxed);
+  while (limits && limits->set->forgotten(limits->states.get(), now)) limits = limits->before.get();
+  return !limits;
+}
+
+ClientEntry* ClientTable::acquire(const Address& client, std::uint32_t max_sessions, Duration now,
+                                  const std::shared_ptr<const LimitSet>& limits) {
   Shard& home = shard(client);
   const std::lock_guard lock(home.mutex);
   auto found = home.clients.find(client);
@@ -22,6 +40,7 @@ ClientEntry* ClientTable::acquire(const Address& client, std::uint32_t max_sessi
   }
   ClientEntry& entry = found->second;
   if (max_sessions && entry.sessions >= max_sessions) return nullptr;
+  if (limits) add_states(entry, limits);
   ++entry.sessions;
   return &entry;
 }

@@ -68,6 +68,8 @@ void Acceptor::accept_waiting(int most) noexcept {
     const Address peer = Address::from(address);
     const auto admission = instance_->admit_session(peer);
     if (!admission.admitted) {
+      const linger cut{.l_onoff = 1, .l_linger = 0};
+      if (admission.drop) setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &cut, sizeof cut);
       close(descriptor);
       continue;
     }

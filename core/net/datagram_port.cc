@@ -70,13 +70,21 @@ bool DatagramPort::take(const DatagramBatch::Received& datagram) noexcept {
   if (session->client) {
     if (instance.message_rate.limited() &&
         instance.message_rate.take(session->client->messages, now, 1) > Duration::zero()) {
-      instance.refuse(Refusal::message_rate, datagram.from);
+      instance.refuse(Refusal::message_rate, datagram.from, Instance::Blame::datagram);
       return false;
     }
     if (instance.byte_rate.limited() &&
         instance.byte_rate.take(session->client->bytes, now, static_cast<double>(size)) > Duration::zero()) {
-      instance.refuse(Refusal::byte_rate, datagram.from);
+      instance.refuse(Refusal::byte_rate, datagram.from, Instance::Blame::datagram);
       return false;
+    }
+    if (const LimitSet* set = instance.limit_set.get()) {
+      // Whatever it is to be over the limit: a datagram can only be dropped.
+      if (const LimitVerdict over = set->message(session->client->states_of(*set), now, size)) {
+        instance.refuse(over.rule->refusal(), datagram.from,
+                        Instance::blame_for(*over.rule, Instance::Blame::datagram));
+        return false;
+      }
     }
   }
   session->port = this;

@@ -29,7 +29,7 @@ void DatagramSession::reply(std::span<const std::byte> data) noexcept {
   if (port) instance.io.datagrams().send(port->descriptor(), data, peer, local, *this);
 }
 
-void DatagramSession::refuse(Refusal reason) noexcept { instance.refuse(reason, peer); }
+void DatagramSession::refuse(Refusal reason) noexcept { instance.refuse(reason, peer, Instance::Blame::datagram); }
 
 void DatagramSession::end() noexcept { instance.datagram_sessions.end(*this); }
 
@@ -59,11 +59,12 @@ DatagramSession* DatagramSessions::find(const Address& peer) noexcept {
 }
 
 DatagramSession* DatagramSessions::begin(const Address& peer, DatagramPort& port) noexcept {
+  // Whoever is turned away takes nobody's place.
   const std::uint32_t most = instance_.limits.max_sessions;
   if (instance_.configuration.plugin->replaces_peers && most && instance_.peers.first() &&
-      instance_.shared->open.load(std::memory_order_relaxed) >= most)
+      instance_.shared->open.load(std::memory_order_relaxed) >= most && !instance_.banned(peer))
     end(static_cast<DatagramSession&>(*instance_.peers.first()));
-  const auto admission = instance_.admit_session(peer);
+  const auto admission = instance_.admit_session(peer, Instance::Blame::datagram);
   if (!admission.admitted) return nullptr;
   DatagramSession* session = nullptr;
   if (!contain("a new session", [&] {
@@ -116,6 +117,17 @@ void DatagramSessions::end_unattached() noexcept {
 void DatagramSessions::leave(const DatagramPort& port) noexcept {
   for (auto& [peer, session] : sessions_)
     if (session->port == &port) session->port = nullptr;
+}
+
+void DatagramSessions::end_of(const Address& client) noexcept {
+  // Looked up again one by one: a plugin may end others when it is told of the first.
+  contain("the end of a client's sessions", [&] {
+    std::vector<Address> theirs;
+    for (const auto& [peer, session] : sessions_)
+      if (peer.client() == client) theirs.push_back(peer);
+    for (const Address& peer : theirs)
+      if (DatagramSession* session = find(peer)) end(*session);
+  });
 }
 
 void DatagramSessions::list(std::size_t limit, std::vector<SessionStatus>& out) const {

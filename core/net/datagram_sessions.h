@@ -64,6 +64,7 @@ class DatagramSessions {
   DatagramSession* begin(const Address& peer, DatagramPort& port) noexcept;
   void end(DatagramSession& session) noexcept;
   void end_all() noexcept;
+  void end_of(const Address& client) noexcept;
   // Those that no plugin keeps.
   void end_unattached() noexcept;
   void leave(const DatagramPort& port) noexcept;

@@ -327,6 +327,15 @@ void StreamConnection::abort(NetError why) noexcept {
   destroy(why);
 }
 
+void StreamConnection::cut(Refusal reason, bool blamed) noexcept {
+  if (reset_asked_) return;
+  reset_asked_ = close_asked_ = true;
+  refused_ = true;
+  refusal_ = reason;
+  instance_.refuse(reason, peer_, blamed ? Instance::Blame::stream : Instance::Blame::nobody);
+  mark();
+}
+
 void StreamConnection::abandon() noexcept {
   attempt_ = nullptr;
   destroy(NetError::none);

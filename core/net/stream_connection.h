@@ -24,6 +24,7 @@ class Instance;
 class SplicePipe;
 class TimeoutQueue;
 struct ClientEntry;
+struct LimitRule;
 struct SessionStatus;
 
 class StreamConnection final : public Stream, public TimeoutNode {
@@ -66,6 +67,10 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void drain_if_quiet(Duration quiet) noexcept;
   // Ends it now, whatever waits. The object is gone afterwards.
   void abort(NetError why) noexcept;
+  // Refuses and resets it when its peer is this client: not from inside this call, but when the callback ends.
+  void cut_if_of(const Address& client) noexcept {
+    if (peer_.client() == client) cut(Refusal::banned, false);
+  }
   bool connecting() const noexcept { return attempt_ != nullptr; }
   // Nobody waits for this connection any more.
   void abandon() noexcept;
@@ -122,6 +127,9 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void move_to(TimeoutQueue& queue) noexcept;
   void mark() noexcept;
   void destroy(NetError why) noexcept;
+  void cut(Refusal reason, bool blamed) noexcept;
+  void refuse(Refusal reason, bool blamed) noexcept;
+  void over_limit(const LimitRule& rule) noexcept;
   void record_end(NetError why) noexcept;
 
   // Joined (stream_join.cc): these answer false when both streams are gone.

@@ -46,6 +46,14 @@ bool StreamConnection::admit(std::size_t bytes) noexcept {
         instance_.message_rate.limited() ? instance_.message_rate.take(client_->messages, now, 1) : Duration::zero();
     if (wait == Duration::zero() && instance_.byte_rate.limited())
       wait = instance_.byte_rate.take(client_->bytes, now, static_cast<double>(bytes));
+    if (const LimitSet* set = instance_.limit_set.get(); set && wait == Duration::zero()) {
+      const LimitVerdict over = set->message(client_->states_of(*set), now, bytes);
+      if (over && over.rule->over != LimitRule::Over::delay) {
+        over_limit(*over.rule);
+        return false;
+      }
+      wait = over.wait;
+    }
     if (wait > Duration::zero() && !turn.ending) {
       // Many streams of one client may wait for the same token: all of them awake for each would be a busy loop. The
       // bucket holds a second's worth, so that looking less often loses nothing.
@@ -153,11 +161,13 @@ void StreamConnection::resume() noexcept {
   schedule_resume(instance_.io.now());
 }
 
-void StreamConnection::refuse(Refusal reason) noexcept {
+void StreamConnection::refuse(Refusal reason) noexcept { refuse(reason, !outbound_); }
+
+void StreamConnection::refuse(Refusal reason, bool blamed) noexcept {
   if (close_asked_) return;
   refused_ = true;
   refusal_ = reason;
-  instance_.refuse(reason, peer_);
+  instance_.refuse(reason, peer_, blamed ? Instance::Blame::stream : Instance::Blame::nobody);
   close();
 }
 
@@ -166,6 +176,11 @@ NetAddress StreamConnection::local_address() const noexcept {
   socklen_t length = sizeof storage;
   if (getsockname(descriptor_, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};
   return Address::from(reinterpret_cast<const sockaddr*>(&storage)).plain();
+}
+
+void StreamConnection::over_limit(const LimitRule& rule) noexcept {
+  const bool blamed = rule.per == LimitRule::Per::client;
+  rule.over == LimitRule::Over::drop ? cut(rule.refusal(), blamed) : refuse(rule.refusal(), blamed);
 }
 
 SessionInfo StreamConnection::info() const noexcept {

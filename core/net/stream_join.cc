@@ -219,17 +219,19 @@ bool StreamConnection::pass_end() noexcept {
 }
 
 bool StreamConnection::over_byte_rate() noexcept {
-  if (!client_ || !instance_.byte_rate.limited()) return false;
-  const Duration wait = instance_.byte_rate.take(client_->bytes, instance_.io.now(), 0);
-  if (wait == Duration::zero()) return false;
+  if (!client_) return false;
+  const LimitVerdict over = instance_.more_bytes(*client_);
+  if (over.wait == Duration::zero()) return false;
   hold_ = Hold::rate;
-  schedule_resume(instance_.io.now() + std::max<Duration>(wait, kRateLook));
+  if (over && over.rule->over != LimitRule::Over::delay)
+    over_limit(*over.rule);
+  else
+    schedule_resume(instance_.io.now() + std::max<Duration>(over.wait, kRateLook));
   return true;
 }
 
 void StreamConnection::charge_byte_rate(std::size_t bytes) noexcept {
-  if (client_ && instance_.byte_rate.limited())
-    instance_.byte_rate.take(client_->bytes, instance_.io.now(), static_cast<double>(bytes));
+  if (client_) instance_.charge_bytes(*client_, bytes);
 }
 
 // Ends both, whatever waits. Why the one failed is told to the other's peer as a reset, so that it does not take what it

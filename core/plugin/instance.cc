@@ -1,7 +1,9 @@
 #include "instance.h"
 
 #include "base/callback.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "limits/ban_list.h"
 #include "net/dial_attempt.h"
 #include "net/session_status.h"
 #include "net/stream_connection.h"
@@ -86,13 +88,15 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
       statistics(parts.statistics),
       shared(std::move(parts.shared)),
       tls(std::move(parts.tls)),
+      limit_set(std::move(parts.limit_set)),
+      bans(parts.bans),
       stats(shared->stats->worker(worker_io.worker())),
       recorder(parts.recorder),
       message_rate(limits.message_rate),
       byte_rate(limits.byte_rate),
       accept_rate(limits.accept_rate),
       script_(parts.script),
-      counts_clients_(limits.max_sessions_per_client || message_rate.limited() || byte_rate.limited()),
+      counts_clients_(limits.max_sessions_per_client || message_rate.limited() || byte_rate.limited() || limit_set),
       timeout_timer_(worker_io.loop(), [this] { run_timeouts(); }) {
   awaiting.set_timeout(limits.first_message_timeout);
   active.set_timeout(limits.idle_timeout);
@@ -183,29 +187,41 @@ void Instance::event(std::string_view kind, std::string_view detail) noexcept {
 
 // ---- Sessions ------------------------------------------------------------------------------------------------
 
-Instance::Admission Instance::admit_session(const Address& peer) noexcept {
+bool Instance::banned(const Address& peer) const noexcept { return bans && bans->any() && bans->bans(peer, unix_ms()); }
+
+Instance::Admission Instance::admit_session(const Address& peer, Blame blame) noexcept {
   const Duration now = io.now();
+  if (banned(peer)) {
+    refuse(Refusal::banned, peer);
+    return {.drop = true};
+  }
   if (draining) {
     refuse(Refusal::draining, peer);
     return {};
   }
   // Counted first and looked at then: two workers that looked first would both find the last place.
   const std::uint32_t open_before = shared->open.fetch_add(1, std::memory_order_relaxed);
-  const auto refused = [&](Refusal reason) {
+  const auto refused = [&](Refusal reason, Blame whose, bool drop = false) {
     shared->open.fetch_sub(1, std::memory_order_relaxed);
-    refuse(reason, peer);
-    return Admission{};
+    refuse(reason, peer, whose);
+    return Admission{.drop = drop};
   };
-  if (limits.max_sessions && open_before >= limits.max_sessions) return refused(Refusal::max_sessions);
+  if (limits.max_sessions && open_before >= limits.max_sessions) return refused(Refusal::max_sessions, Blame::nobody);
   ClientEntry* client = nullptr;
   if (counts_clients_) {
-    client = shared->clients.acquire(peer.client(), limits.max_sessions_per_client, now);
-    if (!client) return refused(Refusal::max_sessions_per_client);
+    client = shared->clients.acquire(peer.client(), limits.max_sessions_per_client, now, limit_set);
+    if (!client) return refused(Refusal::max_sessions_per_client, blame);
+  }
+  if (limit_set) {
+    if (const LimitVerdict over = limit_set->session(client->states_of(*limit_set), now)) {
+      shared->clients.release(client, now);
+      return refused(over.rule->refusal(), blame_for(*over.rule, blame), over.rule->over == LimitRule::Over::drop);
+    }
   }
   // Last: a client that has its share already does not use up what the others may open.
   if (accept_rate.limited() && accept_rate.take(shared->accepts, now, 1) > Duration::zero()) {
     if (client) shared->clients.release(client, now);
-    return refused(Refusal::accept_rate);
+    return refused(Refusal::accept_rate, Blame::nobody);
   }
   stats[CoreCounter::sessions].add();
   stats.open.add();
@@ -219,9 +235,22 @@ void Instance::session_ended(ClientEntry* client) noexcept {
   check_idle();
 }
 
-void Instance::refuse(Refusal reason, const Address& peer) noexcept {
+void Instance::refuse(Refusal reason, const Address& peer, Blame blame) noexcept {
   stats.refuse(reason);
   if (recorder) recorder->refusal(io.worker(), configuration.name, peer.client(), reason);
+  if (bans && blame != Blame::nobody)
+    bans->violation(peer, reason, configuration.name, blame == Blame::datagram, unix_ms());
+}
+
+LimitVerdict Instance::more_bytes(ClientEntry& client) const noexcept {
+  const Duration wait = byte_rate.limited() ? byte_rate.wait(client.bytes, io.now()) : Duration::zero();
+  if (wait > Duration::zero() || !limit_set) return {.wait = wait};
+  return limit_set->more_bytes(client.states_of(*limit_set), io.now());
+}
+
+void Instance::charge_bytes(ClientEntry& client, std::size_t bytes) const noexcept {
+  if (byte_rate.limited()) byte_rate.charge(client.bytes, io.now(), static_cast<double>(bytes));
+  if (limit_set) limit_set->charge_bytes(client.states_of(*limit_set), io.now(), bytes);
 }
 
 void Instance::arm_timeouts() noexcept {
@@ -292,6 +321,16 @@ void Instance::abort_all() noexcept {
     node = stream->connecting() ? outbound.after(*node) : (stream->abort(NetError::closed), outbound.first());
   }
   datagram_sessions.end_all();
+}
+
+void Instance::end_sessions_of(const Address& client) noexcept {
+  io.tick();
+  // None of them ends before all are told: a handler may end others with its own.
+  for (TimeoutQueue* queue : session_queues())
+    for (TimeoutNode* node = queue->first(); node; node = queue->after(*node))
+      static_cast<StreamConnection*>(node)->cut_if_of(client);
+  io.settle();
+  datagram_sessions.end_of(client);
 }
 
 void Instance::when_idle(std::function<void()> task) {

@@ -28,6 +28,7 @@
 
 namespace portolan {
 
+class BanList;
 class DialAttempt;
 class OutboundTarget;
 class UdpLink;
@@ -65,6 +66,8 @@ class Instance final : public Context {
     std::shared_ptr<const TlsContext> tls;
     Script* script = nullptr;  // outlives the instance; null in tests without hooks
     Recorder* recorder = nullptr;
+    std::shared_ptr<const LimitSet> limit_set = nullptr;  // null: the configuration lists no limits
+    BanList* bans = nullptr;                              // outlives the instance
   };
   // The error is what the plugin's make said.
   static std::expected<std::unique_ptr<Instance>, std::string> make(WorkerIo& io, Parts parts);
@@ -87,15 +90,27 @@ class Instance final : public Context {
   // ---- For sessions and listeners ----
   struct Admission {
     bool admitted = false;
+    bool drop = false;              // refused, and not to be told
     ClientEntry* client = nullptr;  // null when nothing is counted by client
   };
+  // Who is to blame for a refusal, as the list of bans wants to know it. A stream's peer has shown that its address is
+  // its own, a datagram's has not; and that the service is busy is nobody's fault.
+  enum class Blame : std::uint8_t { stream, datagram, nobody };
+  bool banned(const Address& peer) const noexcept;
   // Whether a new session may begin; counts it, or the reason why not.
-  Admission admit_session(const Address& peer) noexcept;
+  Admission admit_session(const Address& peer, Blame blame = Blame::stream) noexcept;
   // What admit_session counted is given back.
   void session_ended(ClientEntry* client) noexcept;
   // An outbound one is gone.
   void connection_ended() noexcept { check_idle(); }
-  void refuse(Refusal reason, const Address& peer) noexcept;
+  void refuse(Refusal reason, const Address& peer, Blame blame = Blame::stream) noexcept;
+  static Blame blame_for(const LimitRule& rule, Blame peer) noexcept {
+    return rule.per == LimitRule::Per::client ? peer : Blame::nobody;
+  }
+  // Where a client's bytes are passed on without being messages: whether more may be received (a wait without a rule is
+  // byte_rate's: later), and what has been.
+  LimitVerdict more_bytes(ClientEntry& client) const noexcept;
+  void charge_bytes(ClientEntry& client, std::size_t bytes) const noexcept;
   void refuse_message(Refusal reason) noexcept { stats.refuse(reason); }
   // Nanoseconds spent in hooks so far on this worker.
   Duration hook_time() const noexcept { return script_ ? script_->time_spent() : Duration::zero(); }
@@ -110,6 +125,8 @@ class Instance final : public Context {
   void retire() noexcept;
   // Ends every stream at once.
   void abort_all() noexcept;
+  // Ends the sessions of a client that was banned.
+  void end_sessions_of(const Address& client) noexcept;
   std::size_t sessions() const noexcept {
     return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size() + peers.size();
   }
@@ -123,6 +140,8 @@ class Instance final : public Context {
   const bool statistics;
   std::shared_ptr<ServiceShared> shared;
   std::shared_ptr<const TlsContext> tls;
+  const std::shared_ptr<const LimitSet> limit_set;
+  BanList* const bans;
   WorkerStats& stats;
   Recorder* recorder;
   std::unique_ptr<Service> service;

@@ -32,8 +32,9 @@ enum class Refusal : std::uint8_t {
   output_limit,      // more waits for this peer than output_limit allows
   descriptors,       // the process has no file descriptor left
   draining,
+  banned,  // the address is on the list of bans
 };
-inline constexpr std::size_t kRefusalCount = 14;
+inline constexpr std::size_t kRefusalCount = 15;
 
 // What ended a session, or an attempt at one. The one taxonomy of network failures: logs, counters, the store and
 // scripts use these words.

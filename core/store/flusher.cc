@@ -99,6 +99,26 @@ void Flusher::give_back_space() {
   std::ignore = connection.execute(fmt::format("PRAGMA incremental_vacuum({})", kPagesGivenBack));
 }
 
+std::expected<std::vector<Ban>, std::string> Flusher::bans() {
+  std::vector<Ban> bans;
+  auto query = Statement::prepare(database_->connection(),
+                                  "SELECT address, since_ms, until_ms, reason, service, violations FROM ban");
+  if (!query) return std::unexpected(explain(path_, query.error()));
+  for (;;) {
+    const auto row = query->step();
+    if (!row) return std::unexpected(explain(path_, row.error()));
+    if (!*row) return bans;
+    // A row that is none (somebody wrote it by hand) is nobody's ban.
+    if (const auto client = parse_banned(query->text(0)))
+      bans.push_back({.client = *client,
+                      .until_ms = query->integer(2),
+                      .since_ms = query->integer(1),
+                      .reason = query->text(3),
+                      .service = query->text(4),
+                      .violations = static_cast<std::uint32_t>(query->integer(5))});
+  }
+}
+
 void Flusher::close() noexcept {
   writer_.reset();
   if (database_) database_->close();

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace portolan {
 
@@ -29,6 +30,8 @@ class Flusher {
   // written. `last`: the daemon ends, so that the running minute goes into its hour now.
   std::expected<bool, std::string> write(RecordQueue& records, const Retention& retention, std::int64_t now_ms,
                                          bool last = false);
+  // What the file holds, those that are over as well.
+  std::expected<std::vector<Ban>, std::string> bans();
   void close() noexcept;
 
  private:

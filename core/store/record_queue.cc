@@ -57,6 +57,19 @@ void RecordQueue::add(EventRecord record) noexcept {
   }
 }
 
+void RecordQueue::add(BanRecord record) noexcept {
+  const std::lock_guard lock(mutex_);
+  try {
+    std::string text = ban_text(record.ban.client);
+    if (pending_.bans.size() < kMostBans || pending_.bans.contains(text))
+      pending_.bans.insert_or_assign(std::move(text), std::move(record));
+    else
+      ++lost_;
+  } catch (...) {
+    ++lost_;
+  }
+}
+
 void RecordQueue::add_locked(PendingEvent event) {
   if (event_bound_ == 0) return;
   const std::size_t hash = hash_of(event.record);
@@ -107,6 +120,8 @@ void RecordQueue::put_back(PendingRecords records) noexcept {
       ++lost_;
     }
   }
+  later.bans.merge(pending_.bans);  // what is newer stays
+  pending_.bans = std::move(later.bans);
   std::vector<PendingEvent> earlier_events = std::exchange(pending_.events, {});
   for (auto* events : {&earlier_events, &later.events}) {
     for (PendingEvent& event : *events) {

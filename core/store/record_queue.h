@@ -1,4 +1,4 @@
-// Ended sessions and events on their way to the store's thread: bounded, and cheap to add to.
+// Ended sessions, events and bans on their way to the store's thread: bounded, and cheap to add to.
 //
 // add from any thread (a short lock); take_pending, put_back and set_bounds from the store's thread.
 #pragma once
@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -23,16 +24,21 @@ struct PendingEvent {
 struct PendingRecords {
   std::vector<SessionRecord> sessions;
   std::vector<PendingEvent> events;
-  bool empty() const noexcept { return sessions.empty() && events.empty(); }
+  std::map<std::string, BanRecord> bans;  // by ban_text: the last change of each
+  bool empty() const noexcept { return sessions.empty() && events.empty() && bans.empty(); }
 };
 
 class RecordQueue {
  public:
+  // Of bans, whatever the bounds of the others.
+  static constexpr std::size_t kMostBans = 200'000;
+
   RecordQueue(std::size_t session_bound, std::size_t event_bound);
 
   // What is over its bound is counted as lost; with a bound of 0 it is not wanted, and not counted.
   void add(SessionRecord record) noexcept;
   void add(EventRecord record) noexcept;
+  void add(BanRecord record) noexcept;
   // Whether a session added now would be kept; without the lock.
   bool takes_sessions() const noexcept { return takes_sessions_.load(std::memory_order_relaxed); }
   void set_bounds(std::size_t sessions, std::size_t events) noexcept;

@@ -1,6 +1,7 @@
-// What workers hand to the store beside counters: sessions that ended, and events worth remembering.
+// What workers hand to the store beside counters: sessions that ended, events worth remembering, and bans.
 #pragma once
 
+#include "limits/ban.h"
 #include "net/address.h"
 #include "plugin/service.h"
 
@@ -30,6 +31,12 @@ struct EventRecord {
   std::string client;   // address without port; may be empty
   std::string detail;   // "max_sessions", or a sentence
   std::uint64_t count = 1;
+};
+
+// An address that was banned, or no longer is.
+struct BanRecord {
+  Ban ban;
+  bool lifted = false;
 };
 
 }  // namespace portolan

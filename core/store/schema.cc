@@ -88,6 +88,18 @@ CREATE TABLE progress (
 INSERT INTO progress (name, value) VALUES ('rolled_up_to', 0), ('minutes_from', 0), ('hours_from', 0);
 )sql";
 
+const char* const kSchemaTables2 = R"sql(
+-- Who is turned away until when; `service` is empty when a person said so. Rows that are over stay until they are pruned.
+CREATE TABLE ban (
+  address    TEXT PRIMARY KEY,
+  since_ms   INTEGER NOT NULL,
+  until_ms   INTEGER NOT NULL,
+  reason     TEXT NOT NULL,
+  service    TEXT NOT NULL,
+  violations INTEGER NOT NULL
+) WITHOUT ROWID;
+)sql";
+
 const char* const kSchemaViews = R"sql(
 CREATE VIEW service_minutes AS
 SELECT strftime('%Y-%m-%dT%H:%M:%SZ', p.start, 'unixepoch') AS time, p.start AS unix_time,
@@ -171,6 +183,15 @@ SELECT strftime('%Y-%m-%dT%H:%M:%fZ', first_ms / 1000.0, 'unixepoch') AS time,
        strftime('%Y-%m-%dT%H:%M:%fZ', last_ms / 1000.0, 'unixepoch') AS last_time,
        kind, service, client, detail, count
   FROM event;
+
+CREATE VIEW bans AS
+SELECT address,
+       strftime('%Y-%m-%dT%H:%M:%SZ', since_ms / 1000, 'unixepoch') AS since,
+       strftime('%Y-%m-%dT%H:%M:%SZ', until_ms / 1000, 'unixepoch') AS until,
+       since_ms / 1000.0 AS since_unix_time, until_ms / 1000.0 AS until_unix_time,
+       reason, service, violations
+  FROM ban
+ WHERE until_ms > unixepoch() * 1000;
 )sql";
 
 }  // namespace portolan

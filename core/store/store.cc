@@ -112,6 +112,7 @@ class Store::Impl {
   }
 
   RecordQueue& records() noexcept { return records_; }
+  Flusher& flusher() noexcept { return flusher_; }
   const std::string& path() const noexcept { return path_; }
 
  private:
@@ -251,6 +252,8 @@ void Store::reconfigure(const StoreOptions& options) { impl_->reconfigure(option
 bool Store::takes_sessions() const noexcept { return impl_->records().takes_sessions(); }
 void Store::add(SessionRecord record) noexcept { impl_->records().add(std::move(record)); }
 void Store::add(EventRecord record) noexcept { impl_->records().add(std::move(record)); }
+void Store::add(BanRecord record) noexcept { impl_->records().add(std::move(record)); }
+std::expected<std::vector<Ban>, std::string> Store::bans() { return impl_->flusher().bans(); }
 void Store::flush(std::function<void(std::string error)> done) { impl_->flush(std::move(done)); }
 Store::Health Store::health() const { return impl_->health(); }
 const std::string& Store::path() const noexcept { return impl_->path(); }

@@ -19,10 +19,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace portolan {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
 struct StoreOptions {
   bool enabled = true;
@@ -42,6 +43,9 @@ class Store {
   static std::expected<std::unique_ptr<Store>, std::string> open(const StoreOptions& options);
   ~Store();  // stops
 
+  // The bans in the file, those that are over as well. Before start.
+  std::expected<std::vector<Ban>, std::string> bans();
+
   void start(std::shared_ptr<const StatsRegistry> registry);
   // Writes what is pending, closes.
   void stop() noexcept;
@@ -53,6 +57,7 @@ class Store {
   bool takes_sessions() const noexcept;
   void add(SessionRecord record) noexcept;
   void add(EventRecord record) noexcept;
+  void add(BanRecord record) noexcept;
 
   // Asks for a flush now; `done` is called on the store's thread with an empty text or the error.
   void flush(std::function<void(std::string error)> done);

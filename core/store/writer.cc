@@ -53,7 +53,7 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
       "INSERT INTO service_period (resolution, start, service_id, " + counters + "open_peak, open_last, latency, size)";
   std::string values;
   for (std::size_t i = 0; i < kCoreCounterCount + 7; ++i) values += i == 0 ? "?" : ", ?";
-  const std::array<std::pair<Statement*, std::string>, 11> statements = {{
+  const std::array<std::pair<Statement*, std::string>, 13> statements = {{
       {&writer.find_service_, "SELECT id FROM service WHERE name = ?1 AND plugin = ?2"},
       {&writer.add_service_, "INSERT INTO service (name, plugin) VALUES (?1, ?2)"},
       {&writer.add_period_, columns + " VALUES (" + values + ")" + merge_period()},
@@ -84,6 +84,10 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
       {&writer.add_event_,
        "INSERT INTO event (first_ms, last_ms, kind, service, client, detail, count)"
        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
+      {&writer.add_ban_,
+       "INSERT OR REPLACE INTO ban (address, since_ms, until_ms, reason, service, violations)"
+       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"},
+      {&writer.lift_ban_, "DELETE FROM ban WHERE address = ?1"},
   }};
   for (const auto& [statement, sql] : statements) {
     auto prepared = Statement::prepare(connection, sql);
@@ -234,6 +238,18 @@ SqlResult Writer::write_records(const PendingRecords& records) {
                     .run();
     if (!done) return done;
   }
+  for (const auto& [address, record] : records.bans) {
+    const Ban& ban = record.ban;
+    auto done = record.lifted ? lift_ban_.bind(1, address).run()
+                              : add_ban_.bind(1, address)
+                                    .bind(2, ban.since_ms)
+                                    .bind(3, ban.until_ms)
+                                    .bind(4, ban.reason)
+                                    .bind(5, ban.service)
+                                    .bind(6, ban.violations)
+                                    .run();
+    if (!done) return done;
+  }
   return {};
 }
 
@@ -290,6 +306,9 @@ SqlResult Writer::prune(std::int64_t now, const Retention& retention) {
         " LIMIT {3})",
         table, time, oldest_ms, kPruneRows, kMaxRecordRows));
     if (!done) return done;
+  }
+  if (auto done = connection_->execute(fmt::format("DELETE FROM ban WHERE until_ms <= {}", now * 1000)); !done) {
+    return done;
   }
   // Where something went there may be more: then the next write looks again.
   if (sqlite3_total_changes(connection_->get()) == before) pruned_at_ = now;

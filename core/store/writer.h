@@ -52,7 +52,7 @@ class Writer {
   std::int64_t unrolled_from_ = kNone;  // the oldest minute in the file that is not rolled up
   std::int64_t pruned_at_ = -1;         // when pruning last had nothing more to do, or the clock had jumped
   Statement find_service_, add_service_, add_period_, add_counter_, roll_period_, roll_counter_, unrolled_, quantiles_,
-      progress_, add_session_, add_event_;
+      progress_, add_session_, add_event_, add_ban_, lift_ban_;
 };
 
 }  // namespace portolan

@@ -53,12 +53,25 @@ class FakeHost final : public AdminHost {
   void flush(std::function<void(std::string)> done) override {
     if (!forget_flush) done("");
   }
+  std::vector<Ban> bans() override {
+    return {
+        {.client = *Address::parse("2001:db8::"), .until_ms = 9, .since_ms = 5, .reason = "a \"b\"", .violations = 3}};
+  }
+  void ban(const Address& client, Duration time, std::string reason, std::function<void(std::string)> done) override {
+    banned = fmt::format("{} {} {}", ban_text(client), time.count(), reason);
+    done(reload_error);
+  }
+  void unban(std::optional<Address> client, std::function<void(std::size_t, std::string)> done) override {
+    banned = client ? ban_text(*client) : "all";
+    done(banned == "192.0.2.9" ? 0 : 2, reload_error);
+  }
 
   StatsRegistry registry;
   NotReady reasons;
   std::uint64_t generation = 1;
   std::size_t asked_limit = 0;
   std::string reload_error;
+  std::string banned;
   bool answer_later = false;
   bool forget_flush = false;
   std::vector<std::function<void(std::string)>> later;
@@ -184,7 +197,7 @@ void what_is_not_there_is_refused(void** state) {
   assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", "/reload")), 405);
   assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/status")), 405);
   assert_int_equal(code_of(fixture.ask(fixture.local(), "DELETE", "/healthz")), 405);
-  for (const char* path : {"/status", "/sessions", "/reload", "/stop", "/flush"}) {
+  for (const char* path : {"/status", "/sessions", "/reload", "/stop", "/flush", "/bans", "/ban", "/unban"}) {
     for (const char* method : {"GET", "POST"}) {
       assert_int_equal(code_of(fixture.ask(fixture.tcp, method, path)), 404);
     }
@@ -241,6 +254,32 @@ void an_answer_may_come_when_nobody_waits(void** state) {
   fixture.host.later.clear();
 }
 
+void bans_are_listed_made_and_lifted(void** state) {
+  Fixture& fixture = of(state);
+  const auto post = [&](const char* target) { return fixture.ask(fixture.local(), "POST", target); };
+  const json list = body_of(fixture.ask(fixture.local(), "GET", "/bans")).at("bans");
+  assert_int_equal(list.size(), 1);
+  assert_string_equal(list[0].at("address").get<std::string>().c_str(), "2001:db8::/64");
+  assert_string_equal(list[0].at("reason").get<std::string>().c_str(), "a \"b\"");
+  assert_int_equal(list[0].at("until_ms").get<int>(), 9);
+
+  assert_int_equal(code_of(post("/ban?address=2001:db8::7&time=90s&reason=two%20words")), 200);
+  assert_string_equal(fixture.host.banned.c_str(), "2001:db8::/64 90000000000 two words");
+  assert_int_equal(code_of(post("/ban?address=192.0.2.1")), 200);
+  assert_string_equal(fixture.host.banned.c_str(), "192.0.2.1 0 by hand");
+  for (const char* wrong : {"/ban", "/ban?address=x", "/ban?address=all", "/ban?address=192.0.2.1&time=0",
+                            "/ban?address=192.0.2.1&time=9", "/ban?address=192.0.2.1&time=9999d",
+                            "/ban?address=192.0.2.1&until=9s", "/unban", "/unban?address=", "/unban?all=yes"})
+    assert_int_equal(code_of(post(wrong)), 400);
+
+  assert_int_equal(body_of(post("/unban?address=all")).at("lifted").get<int>(), 2);
+  assert_string_equal(fixture.host.banned.c_str(), "all");
+  assert_int_equal(code_of(post("/unban?address=192.0.2.9")), 404);
+  fixture.host.reload_error = "no disk";
+  assert_int_equal(code_of(post("/unban?address=192.0.2.8")), 409);
+  assert_int_equal(code_of(post("/ban?address=192.0.2.8")), 409);
+}
+
 void an_answer_that_is_forgotten_is_an_error(void** state) {
   Fixture& fixture = of(state);
   fixture.host.forget_flush = true;
@@ -266,6 +305,7 @@ int main() {
       TEST(too_much_is_refused),
       TEST(reload_says_what_came_of_it),
       TEST(an_answer_may_come_when_nobody_waits),
+      TEST(bans_are_listed_made_and_lifted),
       TEST(an_answer_that_is_forgotten_is_an_error),
       TEST(stop_answers_first),
   };

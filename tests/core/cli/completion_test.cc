@@ -55,6 +55,7 @@ void bash_offers_what_fits(void** state) {
   assert_true(has(offered(script, "portolan run --log ''"), " auto text json "));
   assert_true(has(offered(script, "portolan help ec"), " echo "));
   assert_true(has(offered(script, "portolan completion ''"), " bash zsh fish "));
+  assert_true(has(offered(script, "portolan bans ''"), " add lift "));
   assert_true(has(offered(script, "portolan run -c " + folder.path() + "/m"), folder.path() + "/my.lua"));
   assert_true(has(offered(script, "portolan check " + folder.path() + "/m"), folder.path() + "/my.lua"));
   assert_string_equal(offered(script, "portolan status --limit").c_str(), "  ");

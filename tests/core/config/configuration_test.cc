@@ -279,6 +279,56 @@ void tls_and_its_listeners_belong_together(void**) {
          "leave out certificate and key, or self_signed");
 }
 
+void limits_are_checked(void**) {
+  const auto with_limits = [](const std::string& limits) { return with_service("limits = { " + limits + " }"); };
+  expect_exactly(with_limits("{ count = \"messages\", rate = \"100/s\" }, "
+                             "{ count = \"bytes\", per = \"service\", rate = \"1MiB/s\", window = \"10s\", "
+                             "algorithm = \"sliding_window\", over = \"delay\" }"),
+                 "");
+  const std::string none = with_limits("{}, { count = \"seconds\", rate = \"1/s\", per = \"user\" }");
+  expect(none, "services[1].limits[1].count: is missing");
+  expect(none, "services[1].limits[1].rate: is missing");
+  expect(none, "services[1].limits[2].count: expected one of \"sessions\", \"messages\", \"bytes\"");
+  expect(none, "services[1].limits[2].per: expected \"client\" or \"service\"");
+  expect(with_limits("{ count = \"sessions\", rate = \"1/s\", over = \"delay\" }"),
+         "services[1].limits[1].over: a session cannot be delayed");
+  expect(with_limits("{ count = \"sessions\", rate = \"2/m\" }"),
+         "services[1].limits[1].window: is 1s, in which the rate allows less than one: write \"30s\" or more");
+  expect(with_limits("{ count = \"sessions\", rate = 0 }"), "services[1].limits[1].rate: is 0");
+  const std::string much = "{ count = \"bytes\", rate = \"1GiB/s\", window = \"1m\", algorithm = ";
+  expect(with_limits(much + "\"fixed_window\" }"), "more than the 4294967295 that a window counts");
+  expect_exactly(with_limits(much + "\"token_bucket\" }"), "");
+  std::string nine;
+  for (int i = 0; i < 9; ++i) nine += "{ count = \"bytes\", rate = \"1/s\" }, ";
+  expect(with_limits(nine), "services[1].limits: 9 limits: a service may have at most 8");
+}
+
+void bans_are_switched_on_by_their_table(void**) {
+  const auto bans_of = [](const std::string& bans) {
+    Registry registry;
+    const auto result = parse_configuration("x.lua", "return { " + bans + " services = {} }", registry, "/s");
+    if (!result) fail_msg("%s", format_problems("x.lua", result.error()).c_str());
+    return result->bans;
+  };
+  for (const char* off : {"", "bans = false,"}) assert_false(bans_of(off).automatic);
+  for (const char* on : {"bans = true,", "bans = {},"}) {
+    const BanOptions bans = bans_of(on);
+    assert_true(bans.automatic);
+    assert_int_equal(bans.violations, 10);
+    assert_true(bans.time == std::chrono::minutes(10));
+    assert_true(bans.never.contains(*Address::parse("127.3.2.1")));
+    assert_true(bans.never.contains(*Address::parse("::1")));
+    assert_false(bans.never.contains(*Address::parse("192.0.2.1")));
+  }
+  const BanOptions bans = bans_of("bans = { never = { \"192.0.2.0/24\" }, time = \"1d\", datagrams = true },");
+  assert_false(bans.never.contains(*Address::parse("127.0.0.1")));
+  assert_true(bans.never.contains(*Address::parse("192.0.2.1")));
+  assert_true(bans.datagrams);
+  expect(problems_of("return { bans = { never = { \"192.0.2.0/33\", \"10.0.0.0/8\" } }, services = {} }"),
+         "bans.never[1]: \"192.0.2.0/33\": the prefix length");
+  expect(problems_of("return { bans = { times = \"1h\" }, services = {} }"), "bans.times: unknown key");
+}
+
 void long_unix_paths_are_refused(void**) {
   const std::string folder = "/" + std::string(100, 'd');
   expect(problems_of("return { services = { { plugin = \"echo\", listen = \"unix://e.sock\" } } }", folder),
@@ -395,6 +445,8 @@ int main() {
       cmocka_unit_test(services_are_checked_against_each_other),
       cmocka_unit_test(plugins_and_hooks_are_looked_up),
       cmocka_unit_test(tls_and_its_listeners_belong_together),
+      cmocka_unit_test(limits_are_checked),
+      cmocka_unit_test(bans_are_switched_on_by_their_table),
       cmocka_unit_test(long_unix_paths_are_refused),
       cmocka_unit_test(all_mistakes_are_reported_in_order),
       cmocka_unit_test(lua_errors_have_file_and_line),

@@ -68,6 +68,46 @@ void a_flood_of_addresses_does_not_pile_up(void**) {
   assert_true(table.size() < 40'000);
 }
 
+void a_client_keeps_what_each_list_of_limits_counts(void**) {
+  using Rule = LimitRule;
+  const auto set_of = [](double rate) {
+    const Limiter limiter(LimitAlgorithm::fixed_window, rate, 10s);
+    return std::make_shared<const LimitSet>(
+        std::vector<Rule>{{Rule::Count::messages, Rule::Per::client, Rule::Over::refuse, limiter},
+                          {Rule::Count::bytes, Rule::Per::service, Rule::Over::delay, limiter}});
+  };
+  const auto passes = [](const LimitSet& set, const ClientEntry& entry, Duration now) {
+    return !set.message(entry.states_of(set), now, 10);
+  };
+  ClientTable table;
+  const auto before = set_of(1);
+  const auto after = set_of(2);
+  ClientEntry* entry = table.acquire(address("192.0.2.1"), 0, kNow, before);
+  assert_true(passes(*before, *entry, kNow));
+  // The second says no, and the first is not used up by that.
+  const LimitVerdict over = before->message(entry->states_of(*before), kNow, 10);
+  assert_true(over && over.rule->per == Rule::Per::service && over.wait > 9s);
+  for (int i = 0; i < 20; ++i) assert_false(passes(*before, *entry, kNow));
+  assert_true(before->rules()[0].limiter.wait(entry->states_of(*before)[0], kNow) == 0s);
+  assert_true(passes(*before, *entry, kNow + 10s));
+  assert_false(passes(*before, *entry, kNow + 10s));
+
+  // A reload: another list counts for itself, and the sessions of the first go on.
+  assert_ptr_equal(table.acquire(address("192.0.2.1"), 0, kNow, after), entry);
+  assert_true(passes(*after, *entry, kNow + 10s));
+  assert_true(passes(*after, *entry, kNow + 10s));
+  assert_false(passes(*after, *entry, kNow + 10s));
+  assert_false(passes(*before, *entry, kNow + 10s));
+  assert_ptr_equal(table.acquire(address("192.0.2.1"), 0, kNow, before), entry);
+
+  // The entry outlives its sessions until both are forgotten.
+  for (int i = 0; i < 3; ++i) table.release(entry, kNow + 11s);
+  assert_int_equal(table.size(), 1);
+  entry = table.acquire(address("192.0.2.1"), 0, kNow + 12s, after);
+  table.release(entry, kNow + 20s);
+  assert_int_equal(table.size(), 0);
+}
+
 }  // namespace
 
 int main() {
@@ -76,6 +116,7 @@ int main() {
       cmocka_unit_test(an_ipv6_client_is_its_network),
       cmocka_unit_test(reconnecting_does_not_refill_the_bucket),
       cmocka_unit_test(a_flood_of_addresses_does_not_pile_up),
+      cmocka_unit_test(a_client_keeps_what_each_list_of_limits_counts),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

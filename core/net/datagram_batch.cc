@@ -88,7 +88,7 @@ struct DatagramBatch::Outgoing {
   std::size_t size;
   Address to;
   Address from;
-  DatagramSender* sender;  // null: sent
+  DatagramSender* sender;
 };
 
 DatagramBatch::DatagramBatch(Loop& loop)
@@ -98,13 +98,13 @@ DatagramBatch::DatagramBatch(Loop& loop)
       }) {}
 DatagramBatch::~DatagramBatch() = default;
 
-DatagramBatch::Reception DatagramBatch::receive(int descriptor, Addresses wanted) noexcept {
+DatagramBatch::Reception DatagramBatch::receive(int descriptor, Addresses wanted, std::size_t most) noexcept {
   if (!slots_ && !contain("receiving datagrams", [this] { slots_ = std::make_unique<Slots>(); }))
     return {.error_number = ENOMEM};
   if (used_ == kSlots) flush();
   Slots& slots = *slots_;
   const std::size_t first = used_;
-  const std::size_t most = std::min(kAtOnce, kSlots - first);
+  most = std::min(most, kSlots - first);
   for (std::size_t i = first; i < first + most; ++i) {
     slots.vectors[i] = {.iov_base = slots.buffers.get() + i * kDatagram, .iov_len = kDatagram};
     slots.messages[i].msg_hdr = {.msg_iov = &slots.vectors[i], .msg_iovlen = 1};
@@ -161,56 +161,58 @@ void DatagramBatch::tell_failures() noexcept {
 }
 
 void DatagramBatch::flush() noexcept {
-  for (std::size_t i = 0; i < queue_.size(); ++i)
-    if (queue_[i].sender) send_all_of(queue_[i].descriptor, i);
+  for (std::size_t first = 0; first < queue_.size();) {
+    std::size_t last = first + 1;
+    while (last < queue_.size() && queue_[last].descriptor == queue_[first].descriptor) ++last;
+    send_run(first, last - first);
+    first = last;
+  }
   queue_.clear();
   copies_.clear();
   used_ = 0;
 }
 
-// All in the queue that leave by this socket, in order; `first` is the first of them.
-void DatagramBatch::send_all_of(int descriptor, std::size_t first) noexcept {
+void DatagramBatch::send_run(std::size_t first, std::size_t count) noexcept {
+  const int descriptor = queue_[first].descriptor;
+  const auto data_of = [this](const Outgoing& one) { return one.view ? one.view : copies_.data() + one.offset; };
+  if (Outgoing& one = queue_[first]; count == 1 && one.to.empty() && one.from.empty()) {
+    const ssize_t sent = ::send(descriptor, data_of(one), one.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return passed(one, sent < 0 ? errno : 0);
+  }
   std::array<mmsghdr, kQueue> messages;
   std::array<iovec, kQueue> vectors;
   std::array<sockaddr_storage, kQueue> addresses;
   alignas(cmsghdr) std::array<Control, kQueue> controls;
-  std::array<std::size_t, kQueue> places;
-  std::size_t count = 0;
-  for (std::size_t i = first; i < queue_.size(); ++i) {
-    const Outgoing& one = queue_[i];
-    if (one.descriptor != descriptor || !one.sender) continue;
-    const std::byte* data = one.view ? one.view : copies_.data() + one.offset;
-    vectors[count] = {.iov_base = const_cast<std::byte*>(data), .iov_len = one.size};
-    messages[count].msg_hdr = {.msg_iov = &vectors[count], .msg_iovlen = 1};
-    msghdr& header = messages[count].msg_hdr;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Outgoing& one = queue_[first + i];
+    vectors[i] = {.iov_base = const_cast<std::byte*>(data_of(one)), .iov_len = one.size};
+    messages[i].msg_hdr = {.msg_iov = &vectors[i], .msg_iovlen = 1};
+    msghdr& header = messages[i].msg_hdr;
     if (!one.to.empty()) {
-      header.msg_namelen = one.to.to_sockaddr(addresses[count]);
-      header.msg_name = &addresses[count];
+      header.msg_namelen = one.to.to_sockaddr(addresses[i]);
+      header.msg_name = &addresses[i];
     }
     if (!one.from.empty()) {
-      header.msg_controllen = put_source(controls[count], one.from);
-      header.msg_control = controls[count].data();
+      header.msg_controllen = put_source(controls[i], one.from);
+      header.msg_control = controls[i].data();
     }
-    places[count++] = i;
   }
-  std::size_t done = 0;
-  while (done < count) {
+  for (std::size_t done = 0; done < count;) {
     const int taken =
         sendmmsg(descriptor, &messages[done], static_cast<unsigned>(count - done), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (taken < 0 && errno == EINTR) continue;
-    const int error = taken < 0 ? errno : 0;
-    const std::size_t passed = taken < 0 ? 1 : static_cast<std::size_t>(taken);
-    for (std::size_t i = 0; i < passed; ++i, ++done) {
-      Outgoing& one = queue_[places[done]];
-      DatagramSender& sender = *std::exchange(one.sender, nullptr);
-      if (error == 0) {
-        sender.sent(one.size);
-        continue;
-      }
-      contain("a datagram that was not sent", [&] { failures_.push_back({&sender, error}); });
-      flush_soon_.run_soon();
+    if (taken < 0) {
+      if (errno == EINTR) continue;
+      passed(queue_[first + done++], errno);
+      continue;
     }
+    for (int i = 0; i < taken; ++i) passed(queue_[first + done++], 0);
   }
+}
+
+void DatagramBatch::passed(Outgoing& one, int error_number) noexcept {
+  if (error_number == 0) return one.sender->sent(one.size);
+  contain("a datagram that was not sent", [&] { failures_.push_back({one.sender, error_number}); });
+  flush_soon_.run_soon();
 }
 
 }  // namespace portolan

@@ -1,5 +1,5 @@
 // Datagrams of one worker on their way in and out, in batches: recvmmsg into slots that all its sockets share, and a queue
-// that sendmmsg empties, one call for all that leave by the same socket.
+// that sendmmsg empties, one call for those in a row that leave by the same socket.
 //
 // What was received stays where it is until the next flush, so that it can be sent on from there. A flush happens at the
 // end of this turn of the loop at the latest, or when slots or queue are full. One worker's thread.
@@ -40,7 +40,7 @@ class DatagramBatch {
   explicit DatagramBatch(Loop& loop);
   ~DatagramBatch();
 
-  // Receives what waits, up to kAtOnce, into free slots; flushes when there are none. The error number, 0 when none: EAGAIN
+  // Receives what waits, up to `most`, into free slots; flushes when there are none. The error number, 0 when none: EAGAIN
   // (nothing waits), or what an earlier datagram met (ECONNREFUSED). `more`: there may be more.
   struct Reception {
     std::span<const Received> datagrams;
@@ -48,7 +48,7 @@ class DatagramBatch {
     bool more = false;
   };
   enum class Addresses : std::uint8_t { none, from, from_and_to };
-  Reception receive(int descriptor, Addresses wanted) noexcept;
+  Reception receive(int descriptor, Addresses wanted, std::size_t most = kAtOnce) noexcept;
 
   // Queues one datagram, to be sent by this socket to `to` (empty: where it is connected) from the local address `from`
   // (empty: the system's choice). What lies in a slot is sent from there, anything else is copied.
@@ -66,7 +66,8 @@ class DatagramBatch {
   static constexpr std::size_t kQueue = 128;
   struct Slots;
   struct Outgoing;
-  void send_all_of(int descriptor, std::size_t first) noexcept;
+  void send_run(std::size_t first, std::size_t count) noexcept;
+  void passed(Outgoing& one, int error_number) noexcept;
   void tell_failures() noexcept;
 
   LoopTask flush_soon_;

@@ -67,10 +67,10 @@ DialAttempt::DialAttempt(Instance& instance, const OutboundTarget& target, Durat
       handler_(handler),
       deadline_(instance.io.now() + timeout),
       address_(target.endpoint().address) {
-  instance_.attempts.insert(this);
+  instance_.attempts.add(*this, instance_.io.now());
 }
 
-DialAttempt::~DialAttempt() { instance_.attempts.erase(this); }
+DialAttempt::~DialAttempt() { instance_.attempts.remove(*this); }
 
 void DialAttempt::start() {
   const std::string& name = target_.endpoint().name;
@@ -122,7 +122,6 @@ void DialAttempt::try_next() noexcept {
   const int on = 1;
   if (storage.ss_family != AF_UNIX) {
     if (instance_.configuration.no_delay) setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (instance_.configuration.keep_alive) setsockopt(descriptor.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     if (!target_.source().empty()) {
       setsockopt(descriptor.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
       sockaddr_storage source;

@@ -7,6 +7,7 @@
 
 #include "net/address.h"
 #include "net/name_cache.h"
+#include "net/timeout_queue.h"
 #include "net/tls_client.h"
 #include "net/tls_session.h"
 #include "plugin/service.h"
@@ -44,7 +45,7 @@ class OutboundTarget final : public Target {
   std::shared_ptr<const TlsClientContext> tls_;
 };
 
-class DialAttempt final : public Dial {
+class DialAttempt final : public Dial, public TimeoutNode {
  public:
   // What fails at once is told from the loop all the same. Null when out of memory: then nothing is told.
   static Dial* begin(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler) noexcept;

@@ -142,6 +142,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void charge_byte_rate(std::size_t bytes) noexcept;
   bool waits_in_pipe() const noexcept;
   bool blocked() const noexcept;
+  bool steady() const noexcept;
   void end_join(NetError why) noexcept;
   void update_both() noexcept;
   void empty_pipe() noexcept;

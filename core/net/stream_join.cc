@@ -1,6 +1,6 @@
 // Two streams that are joined: what one receives is sent to the other, without a handler and without a buffer of its own.
 //
-// Small pieces are read into the worker's buffer and written at once. A read that filled the buffer is bulk: from then on
+// Small pieces are read into the worker's buffer and written at once. An event that brings much is bulk: from then on
 // splice(2) moves the bytes through a pipe of the worker's pool, until an event brings little again. What the kernel does
 // not take waits with the stream that it goes to, and the one that it came from is not read meanwhile.
 #include "base/net_error.h"
@@ -20,7 +20,7 @@ namespace {
 // How often one event may read, and how much it may splice, before the other sockets get their turn.
 constexpr int kReadRounds = 4;
 constexpr std::size_t kSpliceTurn = 1024 * 1024;
-// An event that moves less than this ends the bulk: for small pieces two splices cost more than a copy.
+// An event that brings as much begins or goes on with bulk: for smaller pieces two splices cost more than a copy.
 constexpr std::size_t kBulkEvent = 16 * 1024;
 // How soon a stream that was over its client's rate is looked at again.
 constexpr Duration kRateLook = std::chrono::milliseconds(20);
@@ -84,8 +84,16 @@ void StreamConnection::handle_joined(short events) noexcept {
   }
   if ((unsent() || want_write_ || joined_->waits_in_pipe() || joined_->peer_ended_) && !output_drained()) return;
   const bool reads = !peer_ended_ && hold_ == Hold::none && !paused_ && !blocked();
-  if (reads && ((events & IoEvent::kRead) || tls_) && !pass_on()) return;
+  if (reads && ((events & IoEvent::kRead) || tls_)) {
+    if (!pass_on()) return;
+    // What is waited for has not changed when all that came has gone.
+    if (events == IoEvent::kRead && steady()) return;
+  }
   update_both();
+}
+
+bool StreamConnection::steady() const noexcept {
+  return !joined_->output_ && !pipe_ && !peer_ended_ && hold_ == Hold::none && !want_write_ && !joined_->want_write_;
 }
 
 bool StreamConnection::waits_in_pipe() const noexcept { return pipe_ && pipe_->bytes() != 0; }
@@ -144,11 +152,9 @@ bool StreamConnection::pass_on() noexcept {
       peer_ended_ = true;
       return pass_end();
     }
+    if (got.bytes >= kBulkEvent && !tls_ && !sink.tls_) bulk_ = true;
     if (got.again || taken < got.bytes) return true;
-    if (!tls_ && !sink.tls_) {
-      bulk_ = true;
-      return pass_on_by_splice();
-    }
+    if (bulk_) return pass_on_by_splice();
   }
   if (tls_) schedule_resume(instance_.io.now());
   return true;
@@ -249,7 +255,7 @@ void StreamConnection::end_join(NetError why) noexcept {
   StreamConnection& second = outbound_ ? other : *this;
   const auto its_reason = [why](const StreamConnection& stream) {
     return why == NetError::none || why == NetError::timed_out || stream.failure_ != NetError::none ? why
-                                                                                                     : NetError::closed;
+                                                                                                    : NetError::closed;
   };
   first.destroy(its_reason(first));
   second.destroy(its_reason(second));

@@ -12,6 +12,13 @@
 
 namespace portolan {
 
+namespace {
+
+// Of one event: there are many links, and each mostly has an answer or two.
+constexpr std::size_t kAtOnce = 8;
+
+}  // namespace
+
 std::expected<UdpLink*, std::string> UdpLink::open(Instance& instance, const Address& to, const Address& source,
                                                    DatagramLinkHandler& handler) {
   UniqueFd descriptor(::socket(to.is_v6() ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -57,7 +64,7 @@ void UdpLink::on_event(int descriptor, short, void* self) noexcept {
   auto& link = *static_cast<UdpLink*>(self);
   Instance& instance = link.instance_;
   instance.io.tick();
-  const auto reception = instance.io.datagrams().receive(descriptor, DatagramBatch::Addresses::none);
+  const auto reception = instance.io.datagrams().receive(descriptor, DatagramBatch::Addresses::none, kAtOnce);
   bool gone = false;
   link.gone_ = &gone;
   for (const auto& datagram : reception.datagrams) {

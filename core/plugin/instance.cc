@@ -110,7 +110,7 @@ Instance::~Instance() {
   when_idle_ = nullptr;  // whoever waited has let go of it
   abort_all();
   service.reset();
-  while (!attempts.empty()) (*attempts.begin())->cancel();
+  while (TimeoutNode* node = attempts.first()) static_cast<DialAttempt*>(node)->cancel();
   while (!links.empty()) (*links.begin())->release();
   for (InstanceTimer* timer : timers_) delete timer;
 }

@@ -96,6 +96,8 @@ bool RelayService::fault_command(const Command& command, CommandAnswer& answer) 
     answer.json(faults_ ? faults_->to_json() : "[]");
     return true;
   }
+  // One set for all workers: the first makes it.
+  if (context_.worker() != 0) return false;
   std::expected<FaultSet::Shared, std::string> changed;
   if (command.name == "fault_add") {
     std::string text(command["kind"]);
@@ -126,7 +128,8 @@ bool RelayService::fault_command(const Command& command, CommandAnswer& answer) 
     answer.refuse(changed.error());
     return true;
   }
-  set_faults(std::move(*changed));
+  state_.set_faults(settings_.faults, std::move(*changed));
+  take_faults();
   answer.json(faults_ ? faults_->to_json() : "[]");
   return true;
 }

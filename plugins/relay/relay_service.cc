@@ -38,9 +38,7 @@ RelayService::RelayService(Context& context, RelaySettings settings, RelayState&
       balancer_(set_, settings_.balance, context.worker(), random_.next()),
       tick_(context.timer(*this)),
       queue_(state.waiters(), settings_.queue, *this) {
-  if (!settings_.faults.empty()) {
-    if (auto faults = FaultSet::make(settings_.faults)) faults_ = std::move(*faults);
-  }
+  faults_ = state.faults_for(settings_.faults);
   if (context.worker() == 0) prober_ = std::make_unique<Prober>(context_, state_, *set_, targets_, settings_, random_);
   start_tick();
 }
@@ -104,6 +102,7 @@ void RelayService::start_tick() noexcept { tick_->start(kTick, true); }
 void RelayService::on_timer() noexcept {
   const bool first = context_.worker() == 0 && !draining_;
   if (first) state_.tick(*set_, now(), events_);
+  take_faults();
   serve_queue();
   bool looks = false;
   for (StreamSession* session = streams.first(); session; session = session->next_session) looks |= session->look();
@@ -120,7 +119,9 @@ void RelayService::serve_queue() noexcept {
 
 // ---- Faults --------------------------------------------------------------------------------------------------
 
-void RelayService::set_faults(FaultSet::Shared faults) noexcept {
+void RelayService::take_faults() noexcept {
+  FaultSet::Shared faults;
+  if (!contain("faults", [&] { faults = state_.faults_for(settings_.faults); }) || faults == faults_) return;
   faults_ = std::move(faults);
   for (StreamSession* session = streams.first(); session; session = session->next_session) session->faults_changed();
   for (UdpSession* session = peers.first(); session; session = session->next_session) session->faults_changed();

@@ -97,7 +97,7 @@ class RelayService final : public Service, private TimerHandler, private WakeHan
   void on_place_free() noexcept override { tick_->strike(); }
   void start_tick() noexcept;
   void serve_queue() noexcept;
-  void set_faults(FaultSet::Shared faults) noexcept;
+  void take_faults() noexcept;
   bool fault_command(const Command& command, CommandAnswer& answer);
   bool backend_command(const Command& command, CommandAnswer& answer);
 

@@ -151,6 +151,29 @@ void RelayState::set_weight(const Member& member, std::uint32_t weight) noexcept
   waiters_.wake_all();
 }
 
+FaultSet::Shared RelayState::faults_for(const std::vector<Fault>& configured) {
+  const std::lock_guard lock(mutex_);
+  const auto known = std::ranges::find(faults_, configured, &ConfiguredFaults::configured);
+  if (known != faults_.end()) return known->faults;
+  FaultSet::Shared made;
+  if (!configured.empty()) {
+    if (auto set = FaultSet::make(configured)) made = std::move(*set);
+  }
+  if (faults_.size() == kMostFaultSets) faults_.erase(faults_.begin());
+  faults_.push_back({configured, made});
+  return made;
+}
+
+void RelayState::set_faults(const std::vector<Fault>& configured, FaultSet::Shared faults) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = std::ranges::find(faults_, configured, &ConfiguredFaults::configured);
+    if (known == faults_.end()) return;
+    known->faults = std::move(faults);
+  }
+  waiters_.wake_each();
+}
+
 Status RelayState::status(const BackendSet& set, Duration now) const {
   Status result;
   result.waiting = waiters_.count();

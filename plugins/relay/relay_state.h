@@ -7,6 +7,7 @@
 
 #include "plugin/service.h"
 #include "plugins/relay/backend_set.h"
+#include "plugins/relay/fault_set.h"
 #include "plugins/relay/random.h"
 #include "plugins/relay/retry.h"
 #include "plugins/relay/status.h"
@@ -18,6 +19,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace portolan::relay {
 
@@ -52,6 +54,12 @@ class RelayState final : public SharedState {
   // The backends of the set in its order, then those that older sets still have sessions at. Throws std::bad_alloc.
   Status status(const BackendSet& set, Duration now) const;
 
+  // The faults of a configuration: as it has them, or as they were changed since. All workers get the same set. Throws
+  // std::bad_alloc.
+  FaultSet::Shared faults_for(const std::vector<Fault>& configured);
+  // Changes them, and tells all workers (Waiters::wake_each).
+  void set_faults(const std::vector<Fault>& configured, FaultSet::Shared faults);
+
   Waiters& waiters() noexcept { return waiters_; }
   RetryBudget& retry_budget() noexcept { return retry_budget_; }
 
@@ -59,6 +67,13 @@ class RelayState final : public SharedState {
   mutable std::mutex mutex_;
   std::map<std::string, std::weak_ptr<Backend>, std::less<>> backends_;  // by address
   std::weak_ptr<const BackendSet> latest_;
+  // Of the last configurations, the newest at the end: one that is refused leaves those that serve.
+  static constexpr std::size_t kMostFaultSets = 4;
+  struct ConfiguredFaults {
+    std::vector<Fault> configured;
+    FaultSet::Shared faults;
+  };
+  std::vector<ConfiguredFaults> faults_;
   std::mutex ejection_mutex_;
   Waiters waiters_;
   RetryBudget retry_budget_;

@@ -168,17 +168,13 @@ void StreamSession::judge_backend(NetError why) noexcept {
 
 void StreamSession::on_close(Stream& stream, NetError why) noexcept {
   faulty_.reset();
-  if (&stream == backend_) {
-    judge_backend(why);
-    backend_ = nullptr;
-    if (client_) client_->reset();
-  } else {
-    client_ = nullptr;
-    dial_.cancel();
-    if (waiting()) service_.queue().remove(*this);
-    if (backend_) backend_->reset();
-  }
-  if (client_ || backend_) return;
+  const bool of_backend = &stream == backend_;
+  if (of_backend) judge_backend(why);
+  (of_backend ? backend_ : client_) = nullptr;
+  dial_.cancel();
+  if (waiting()) service_.queue().remove(*this);
+  // The other may end before this returns, and this session with it.
+  if (Stream* other = of_backend ? client_ : backend_) return why == NetError::none ? other->close() : other->reset();
   RelayService& service = service_;
   place_.leave();
   delete this;

@@ -55,6 +55,8 @@ class Waiters {
   }
   // Backends have come back: there is more than one place.
   void wake_all() noexcept;
+  // Every worker, whether anybody waits there or not: something else has changed.
+  void wake_each() noexcept;
 
  private:
   friend class WaitQueue;

@@ -134,7 +134,7 @@ std::expected<Answer, CommandFailure> collect(const DaemonTarget& target, const 
 
 Emphasis emphasis_of(std::string_view state) {
   if (state == "up") return Emphasis::good;
-  return state == "unknown" || state == "drained" ? Emphasis::dim : Emphasis::bad;
+  return state == "unknown" || state == "drained" || state == "removed" ? Emphasis::dim : Emphasis::bad;
 }
 
 std::string backends_table(const Answer& backends) {
@@ -231,7 +231,7 @@ int fault_command(const DaemonTarget& target, const std::string& action, const s
   if (!answer) return complain("fault", answer.error());
   if (json) {
     print_json(*answer);
-  } else if (action == "list" && answer->empty()) {
+  } else if (answer->is_array() && answer->empty()) {
     fmt::print("there is no fault\n");
   } else {
     print_answer(*answer);

@@ -18,7 +18,7 @@ std::expected<Answer, CommandFailure> ask(const DaemonTarget& target, std::strin
   if (!answer) return std::unexpected(answer.error());
   Answer body = Answer::parse(answer->body, nullptr, false);
   if (answer->status == 200 && !body.is_discarded()) return body;
-  const int code = answer->status == 404 ? kExitNotFound : answer->status == 400 ? kExitUsage : kExitFailed;
+  const int code = answer->status == 404 ? kExitNotFound : kExitFailed;
   if (body.is_object() && body.contains("error") && body["error"].is_string()) {
     return std::unexpected(CommandFailure{code, body["error"].get<std::string>()});
   }

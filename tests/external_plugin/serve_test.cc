@@ -73,7 +73,7 @@ void a_loaded_plugin_takes_commands(void** state) {
   for (Client& client : clients) assert_string_equal(greeting_for(client).c_str(), "moin sailor");
 
   const CommandResult missing = daemon.command({"command", "g", "greet"});
-  assert_int_equal(missing.code, 2);
+  assert_int_equal(missing.code, 1);
   assert_non_null(strstr(missing.errors.c_str(), "greet needs with=TEXT"));
   const CommandResult forgotten = daemon.command({"command", "g", "forgotten"});
   assert_int_equal(forgotten.code, 4);

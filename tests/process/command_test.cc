@@ -140,7 +140,7 @@ void what_there_is_not_is_said(void** state) {
     const char* said;
   } cases[] = {
       {{"drain", "ecko"}, 4, "no service is called \"ecko\"; did you mean \"echo\"?"},
-      {{"drain", "echo", "b1"}, 2, "drain takes no arguments, not \"backend\""},
+      {{"drain", "echo", "b1"}, 1, "drain takes no arguments, not \"backend\""},
       {{"command", "echo", "drian"}, 4, "service \"echo\" has no command \"drian\"; did you mean \"drain\"?"},
       {{"command", "echo", "drain", "now"}, 2, "\"now\" is not KEY=VALUE"},
       {{"backends"}, 4, "no service has backends"},

@@ -4,6 +4,7 @@
 //   GET  /status /sessions?service=&limit= /bans                     on the unix socket only
 //   POST /reload /stop /flush                                        on the unix socket only
 //   POST /ban?address=&time=&reason= /unban?address=ADDRESS or all   on the unix socket only
+//   POST /command?service=&command=&...                              on the unix socket only: the rest is its arguments
 //
 // Runs on the main thread's loop. What it tells and does comes from AdminHost, which the daemon implements.
 #pragma once
@@ -11,6 +12,7 @@
 #include "event/loop.h"
 #include "limits/ban.h"
 #include "net/session_status.h"
+#include "plugin/commands.h"
 #include "stats/service_stats.h"
 #include "store/store.h"
 
@@ -28,6 +30,8 @@ struct ServiceStatus {
   std::vector<std::string> listeners;  // addresses with the real ports
   std::string error;                   // why it does not serve; empty when it does
   std::uint64_t open = 0;              // sessions
+  bool drained = false;                // by the operator: it takes no new sessions
+  std::vector<std::string> commands = {};
 };
 struct DaemonStatus {
   std::string version;
@@ -68,6 +72,7 @@ class AdminHost {
   // Without a client: all of them.
   virtual void unban(std::optional<Address> client,
                      std::function<void(std::size_t lifted, std::string error)> done) = 0;
+  virtual void command(OperatorCommand command, std::function<void(CommandReply)> done) = 0;
 
  protected:
   ~AdminHost() = default;

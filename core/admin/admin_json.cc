@@ -32,7 +32,9 @@ std::string status_json(const DaemonStatus& status, const NotReady& not_ready) {
                         {"plugin", service.plugin},
                         {"listeners", service.listeners},
                         {"error", service.error},
-                        {"open", service.open}});
+                        {"open", service.open},
+                        {"drained", service.drained},
+                        {"commands", service.commands}});
   }
   return text_of({{"version", status.version},
                   {"pid", status.pid},
@@ -86,6 +88,8 @@ std::string bans_json(const std::vector<Ban>& bans) {
 std::string readiness_json(const NotReady& not_ready) {
   return text_of({{"ready", not_ready.empty()}, {"not_ready", not_ready}});
 }
+
+std::string answer_json(const std::string& answer) { return Json::accept(answer) ? answer + "\n" : std::string(); }
 
 std::string failure_json(const std::string& error) { return text_of({{"ok", false}, {"error", error}}); }
 

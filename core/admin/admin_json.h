@@ -14,6 +14,8 @@ std::string status_json(const DaemonStatus& status, const NotReady& not_ready);
 std::string sessions_json(const std::vector<SessionStatus>& sessions, std::size_t limit);
 std::string bans_json(const std::vector<Ban>& bans);
 std::string readiness_json(const NotReady& not_ready);
+// A plugin's answer as it is; empty when it is no JSON.
+std::string answer_json(const std::string& answer);
 std::string failure_json(const std::string& error);  // {"ok":false,"error":...}
 
 }  // namespace portolan

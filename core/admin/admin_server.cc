@@ -3,6 +3,7 @@
 #include "admin/admin_json.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "config/nearest.h"
 #include "event/http_server.h"
 
 #include <fmt/format.h>
@@ -43,6 +44,7 @@ class AdminServer::Impl {
   void sessions(const HttpRequest& request, const HttpReply& reply);
   void ban(const HttpRequest& request, const HttpReply& reply);
   void unban(const HttpRequest& request, const HttpReply& reply);
+  void command(const HttpRequest& request, const HttpReply& reply);
 
   AdminHost& host_;
   LoopTimer stop_;
@@ -55,7 +57,7 @@ void AdminServer::Impl::serve(const HttpRequest& request, const HttpReply& reply
   // are, exists on the unix socket only.
   static constexpr std::string_view kPublic[] = {"/healthz", "/readyz", "/metrics"};
   static constexpr std::string_view kLocal[] = {"/status", "/sessions", "/bans"};
-  static constexpr std::string_view kActions[] = {"/reload", "/stop", "/flush", "/ban", "/unban"};
+  static constexpr std::string_view kActions[] = {"/reload", "/stop", "/flush", "/ban", "/unban", "/command"};
   const bool action = local && std::ranges::find(kActions, request.path) != std::end(kActions);
   const bool known = action || std::ranges::find(kPublic, request.path) != std::end(kPublic) ||
                      (local && std::ranges::find(kLocal, request.path) != std::end(kLocal));
@@ -122,6 +124,7 @@ void AdminServer::Impl::act(const HttpRequest& request, const HttpReply& reply) 
   }
   if (request.path == "/ban") return ban(request, reply);
   if (request.path == "/unban") return unban(request, reply);
+  if (request.path == "/command") return command(request, reply);
   host_.reload([this, reply](const std::string& error) {
     if (!error.empty()) return reply.send(409, kJson, failure_json(error));
     reply.send(200, kJson, fmt::format("{{\"ok\":true,\"generation\":{}}}\n", host_.status().generation));
@@ -172,6 +175,40 @@ void AdminServer::Impl::unban(const HttpRequest& request, const HttpReply& reply
     if (client && lifted == 0)
       return reply.send(404, kJson, failure_json(fmt::format("{} is not banned", ban_text(*client))));
     reply.send(200, kJson, fmt::format("{{\"ok\":true,\"lifted\":{}}}\n", lifted));
+  });
+}
+
+void AdminServer::Impl::command(const HttpRequest& request, const HttpReply& reply) {
+  OperatorCommand command;
+  for (const auto& [key, value] : request.query) {
+    if (key == "service") {
+      command.service = value;
+    } else if (key == "command") {
+      command.name = value;
+    } else {
+      command.arguments.emplace(key, value);
+    }
+  }
+  if (command.service.empty() || command.name.empty())
+    return reply.send(400, kJson, failure_json("/command wants a service and a command"));
+  const DaemonStatus status = host_.status();
+  std::vector<std::string_view> names;
+  for (const ServiceStatus& known : status.services) names.push_back(known.name);
+  if (std::ranges::find(names, command.service) == names.end()) {
+    return reply.send(404, kJson,
+                      failure_json(fmt::format("no service is called \"{}\"{}", command.service,
+                                               suggestion(command.service, names, "the services"))));
+  }
+  const std::string asked = fmt::format("service \"{}\": the answer to {}", command.service, command.name);
+  host_.command(std::move(command), [reply, asked](const CommandReply& answer) {
+    using enum CommandReply::Outcome;
+    if (answer.outcome == done) {
+      const std::string body = answer_json(answer.text);
+      if (body.empty()) return reply.send(500, kJson, failure_json(asked + " is not JSON: a bug of its plugin"));
+      return reply.send(200, kJson, body);
+    }
+    const int code = answer.outcome == unknown ? 404 : answer.outcome == wrong ? 400 : 409;
+    reply.send(code, kJson, failure_json(answer.text));
   });
 }
 

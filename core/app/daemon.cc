@@ -2,6 +2,7 @@
 
 #include "admin/admin.h"
 #include "app/ban_keeper.h"
+#include "app/command_desk.h"
 #include "app/daemonize.h"
 #include "app/generation.h"
 #include "app/privileges.h"
@@ -9,7 +10,6 @@
 #include "app/resident.h"
 #include "app/sd_notify.h"
 #include "app/build.h"
-#include "app/worker.h"
 #include "base/clock.h"
 #include "config/configuration.h"
 #include "plugin/registry.h"
@@ -31,8 +31,6 @@ namespace portolan {
 
 namespace {
 
-// A stream that has been quiet for this long is between two messages, and a drain may end it.
-constexpr Duration kQuiet = std::chrono::seconds(1);
 // After the sessions were cut at the drain's deadline.
 constexpr Duration kLastMoment = std::chrono::seconds(1);
 
@@ -84,6 +82,7 @@ class Daemon final : public AdminHost {
   void ban(const Address& client, Duration time, std::string reason,
            std::function<void(std::string error)> done) override;
   void unban(std::optional<Address> client, std::function<void(std::size_t lifted, std::string error)> done) override;
+  void command(OperatorCommand command, std::function<void(CommandReply)> done) override;
 
  private:
   Sentences start();
@@ -114,7 +113,8 @@ class Daemon final : public AdminHost {
   BanKeeper bans_{[this](const Address& client) {
     for (auto& worker : workers_) worker->end_sessions_of(client);
   }};
-  std::vector<std::unique_ptr<Worker>> workers_;
+  Workers workers_;
+  CommandDesk commands_{workers_, mailbox_};
   std::unique_ptr<BoundListener> admin_socket_;
   std::unique_ptr<BoundListener> admin_http_;
   std::unique_ptr<AdminServer> admin_;
@@ -138,13 +138,7 @@ class Daemon final : public AdminHost {
 
 template <typename Each>
 void Daemon::ask_workers(Each each, std::function<void()> done) {
-  auto left = std::make_shared<std::size_t>(workers_.size());
-  auto answered = [this, left, done = std::move(done)] {
-    mailbox_->post([left, done] {
-      if (--*left == 0) done();
-    });
-  };
-  for (auto& worker : workers_) each(*worker, answered);
+  portolan::ask_workers(workers_, mailbox_, std::move(each), std::move(done));
 }
 
 // ---- Start ---------------------------------------------------------------------------------------------------
@@ -214,6 +208,7 @@ Sentences Daemon::start() {
   }
   recorder_ = std::make_unique<StoreRecorder>(store_.get(), settings.workers);
   if (const auto begun = bans_.begin(settings.bans, store_.get(), recorder_.get()); !begun) return {begun.error()};
+  commands_.record_with(*recorder_);
   if (store_) store_->start(registry_);
 
   for (int number : {SIGTERM, SIGINT})
@@ -476,7 +471,9 @@ DaemonStatus Daemon::status() {
                           .plugin = std::string(services[i].plugin->name),
                           .listeners = {},
                           .error = current_->errors[i],
-                          .open = current_->shared[i]->open.load(std::memory_order_relaxed)};
+                          .open = current_->shared[i]->open.load(std::memory_order_relaxed),
+                          .drained = current_->shared[i]->drained.load(std::memory_order_relaxed)};
+    for (const std::string_view name : command_names(*services[i].plugin)) service.commands.emplace_back(name);
     for (const auto& binding : current_->bindings) {
       if (binding.service != i) continue;
       Endpoint shown = binding.listener->actual();
@@ -542,6 +539,11 @@ void Daemon::unban(std::optional<Address> client, std::function<void(std::size_t
   flush([lifted, done = std::move(done)](const std::string& error) {
     done(lifted, error.empty() ? "" : "lifted until the daemon ends, since it could not be stored: " + error);
   });
+}
+
+void Daemon::command(OperatorCommand command, std::function<void(CommandReply)> done) {
+  if (!ready_) return done({CommandReply::Outcome::refused, "the daemon is starting: ask again when it is ready"});
+  commands_.give(*current_, std::move(command), std::move(done));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdint>
 #include <exception>
+#include <ranges>
 
 namespace portolan {
 
@@ -230,6 +231,37 @@ void Worker::list_sessions(std::string service, std::size_t limit,
     if (current_) collect(*current_);
     for (auto& old : retired_) collect(*old);
     done(std::move(list));
+  });
+}
+
+std::vector<Instance*> Worker::instances_of(const ServiceShared& service) const {
+  std::vector<Instance*> found;
+  const auto collect = [&](const WorkerGeneration& generation) {
+    for (const auto& instance : generation.instances)
+      if (instance && instance->shared.get() == &service) found.push_back(instance.get());
+  };
+  if (current_) collect(*current_);
+  for (const auto& old : retired_ | std::views::reverse) collect(*old);
+  if (prepared_) collect(*prepared_);
+  return found;
+}
+
+void Worker::command(std::shared_ptr<const ServiceShared> service, OperatorCommand command,
+                     std::function<void(std::optional<CommandReply>)> done) {
+  mailbox_.post([this, service = std::move(service), command = std::move(command), done = std::move(done)] {
+    std::optional<CommandReply> first;
+    for (Instance* instance : instances_of(*service)) {
+      CommandReply reply = instance->command(command);
+      if (!first) first = std::move(reply);
+    }
+    done(std::move(first));
+  });
+}
+
+void Worker::end_quiet(std::shared_ptr<const ServiceShared> service, Duration quiet, std::function<void()> done) {
+  mailbox_.post([this, service = std::move(service), quiet, done = std::move(done)] {
+    for (Instance* instance : instances_of(*service)) instance->end_quiet(quiet);
+    done();
   });
 }
 

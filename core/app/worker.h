@@ -18,6 +18,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,6 +26,9 @@
 namespace portolan {
 
 struct SessionStatus;
+
+// A stream that has been quiet for this long is between two messages, and a drain may end it.
+inline constexpr Duration kQuiet = std::chrono::seconds(1);
 
 // A worker's part of a generation.
 struct WorkerGeneration {
@@ -59,6 +63,13 @@ class Worker {
   // Any thread: ends the sessions of a client that was banned.
   void end_sessions_of(const Address& client);
   void list_sessions(std::string service, std::size_t limit, std::function<void(std::vector<SessionStatus>)> done);
+  // An operator's command to the plugin, for every instance of the service that lives: the serving one, that of a reload
+  // under way and those of earlier generations. `done` gets the answer of the serving one, else of the newest; none: no
+  // instance lives here.
+  void command(std::shared_ptr<const ServiceShared> service, OperatorCommand command,
+               std::function<void(std::optional<CommandReply>)> done);
+  // Instance::end_quiet for the same ones.
+  void end_quiet(std::shared_ptr<const ServiceShared> service, Duration quiet, std::function<void()> done);
   // Generations that still have sessions, the serving one included. Any thread.
   std::size_t live_generations() const noexcept { return live_.load(std::memory_order_relaxed); }
 
@@ -72,6 +83,8 @@ class Worker {
   void switch_over();
   void retire(std::unique_ptr<WorkerGeneration> old);
   void instance_idle(WorkerGeneration* generation);
+  // Of the service's plugin, the newest first; that of a reload under way is the last.
+  std::vector<Instance*> instances_of(const ServiceShared& service) const;
   bool runs_here(const ServiceConfiguration& service) const noexcept;
 
   const unsigned index_;

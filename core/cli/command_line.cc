@@ -7,6 +7,7 @@
 #include "cli/definition.h"
 #include "cli/exit_code.h"
 #include "cli/local_commands.h"
+#include "cli/service_commands.h"
 #include "cli/stats_command.h"
 #include "cli/terminal.h"
 #include "cli/user_folders.h"
@@ -172,6 +173,13 @@ int dispatch(CLI::App& app, Arguments& arguments) {
   if (name == "status") return status_command(arguments.target, arguments.json);
   if (name == "sessions") return sessions_command(arguments.target, arguments.service, arguments.limit, arguments.json);
   if (name == "bans") return bans(arguments);
+  if (name == "command")
+    return command_command(arguments.target, arguments.service, arguments.command, arguments.words, arguments.json);
+  if (name == "backends") return backends_command(arguments.target, arguments.service, arguments.json);
+  if (name == "drain" || name == "undrain")
+    return drain_command(arguments.target, name, arguments.service, arguments.backend, arguments.json);
+  if (name == "fault")
+    return fault_command(arguments.target, arguments.fault_action, arguments.service, arguments.words, arguments.json);
   if (name == "stats") return stats(arguments);
   if (name == "net") return net_command(arguments.addresses, arguments.json);
   if (name == "help") return help(app, arguments);

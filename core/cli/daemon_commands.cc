@@ -3,11 +3,12 @@
 #include "base/clock.h"
 #include "base/unique_fd.h"
 #include "base/units.h"
+#include "cli/daemon_answer.h"
 #include "cli/exit_code.h"
+#include "cli/service_commands.h"
 #include "cli/terminal.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,57 +21,11 @@ namespace portolan {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = Answer;
+using namespace answer;
 
-constexpr Duration kPatience = std::chrono::seconds(10);
 // A reload reads files, makes Lua states and asks every worker.
 constexpr Duration kReloadPatience = std::chrono::minutes(2);
-
-int complain(std::string_view command, const CommandFailure& failure) {
-  fmt::print(stderr, "portolan {}: {}\n", command, failure.message);
-  return failure.exit_code;
-}
-
-// What the daemon answered; a refusal of its becomes a failure with its words.
-std::expected<Json, CommandFailure> ask(const DaemonTarget& target, std::string_view method, const std::string& path,
-                                        Duration patience = kPatience) {
-  const auto socket = find_admin_socket(target);
-  if (!socket) return std::unexpected(socket.error());
-  const auto answer = ask_daemon(*socket, method, path, patience);
-  if (!answer) return std::unexpected(answer.error());
-  Json body = Json::parse(answer->body, nullptr, false);
-  if (answer->status == 200 && body.is_object()) return body;
-  const int code = answer->status == 404 ? kExitNotFound : kExitFailed;
-  if (body.is_object() && body.contains("error") && body["error"].is_string()) {
-    return std::unexpected(CommandFailure{code, body["error"].get<std::string>()});
-  }
-  return std::unexpected(CommandFailure{
-      kExitFailed, fmt::format("the daemon answered {} {} with status {}", method, path, answer->status)});
-}
-
-// Fields that an older or newer daemon may not have are shown as nothing, not as a crash.
-std::string text(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
-}
-std::int64_t number(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? found->get<std::int64_t>() : 0;
-}
-std::string count(const Json& object, const char* key) {
-  return format_count(static_cast<std::uint64_t>(number(object, key)));
-}
-bool flag(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_boolean() && found->get<bool>();
-}
-const Json& list(const Json& object, const char* key) {
-  static const Json nothing = Json::array();
-  const auto found = object.find(key);
-  return found != object.end() && found->is_array() ? *found : nothing;
-}
-
-void print_json(const Json& value) { fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace)); }
 
 // Waits for a process that is not our child; false when it is still there at the deadline.
 bool wait_for_end(pid_t process, double seconds) {
@@ -96,7 +51,16 @@ bool wait_for_end(pid_t process, double seconds) {
   return true;
 }
 
-void print_status(const Json& status) {
+// "drained, 2 of 3 backends up".
+std::string state_of(const DaemonTarget& target, const Json& service) {
+  if (!text(service, "error").empty()) return "failed";
+  std::string state = flag(service, "drained") ? "drained" : "";
+  if (const std::string backends = backends_summary(target, service); !backends.empty())
+    state += (state.empty() ? "" : ", ") + backends;
+  return state.empty() ? "serves" : state;
+}
+
+void print_status(const DaemonTarget& target, const Json& status) {
   const std::int64_t now = unix_ms();
   fmt::print("portolan {}, process {}, up {}\n", text(status, "version"), number(status, "pid"),
              rough_age(now - number(status, "started_ms")));
@@ -130,7 +94,7 @@ void print_status(const Json& status) {
       fmt::print("not ready      {}\n", emphasized(Emphasis::bad, printable(reason.get<std::string>())));
     }
   }
-  Table table({{"SERVICE"}, {"PLUGIN"}, {"OPEN", true}, {"LISTENERS"}});
+  Table table({{"SERVICE"}, {"PLUGIN"}, {"OPEN", true}, {"STATE"}, {"LISTENERS"}});
   for (const Json& service : list(status, "services")) {
     std::string where = text(service, "error");
     if (!where.empty()) where = "does not serve: " + where;
@@ -139,7 +103,8 @@ void print_status(const Json& status) {
       if (!where.empty()) where += ' ';
       where += printable(listener.get<std::string>());
     }
-    table.add({text(service, "name"), text(service, "plugin"), count(service, "open"), where});
+    table.add(
+        {text(service, "name"), text(service, "plugin"), count(service, "open"), state_of(target, service), where});
   }
   if (!table.empty()) fmt::print("\n{}", table.text());
 }
@@ -180,7 +145,7 @@ int stop_command(const DaemonTarget& target, double wait_seconds) {
 int status_command(const DaemonTarget& target, bool json) {
   const auto status = ask(target, "GET", "/status");
   if (!status) return complain("status", status.error());
-  json ? print_json(*status) : print_status(*status);
+  json ? print_json(*status) : print_status(target, *status);
   return kExitOk;
 }
 

@@ -135,6 +135,56 @@ void define_bans(CLI::App& app, Arguments& arguments) {
                                 "portolan bans lift 192.0.2.7", "portolan bans lift all"}));
 }
 
+void add_service(CLI::App& command, Arguments& arguments, const std::string& help, bool required) {
+  command.add_option("service", arguments.service, help)->type_name("SERVICE")->required(required);
+}
+
+void define_service_commands(CLI::App& app, Arguments& arguments) {
+  CLI::App* backends = app.add_subcommand("backends", "Show the backends of services that relay, and how they are");
+  add_service(*backends, arguments, "Only those of this service", false);
+  add_target(*backends, arguments);
+  add_json(*backends, arguments);
+  backends->footer(examples_footer({"portolan backends", "portolan backends web --json"}));
+
+  CLI::App* drain = app.add_subcommand(
+      "drain", "Give a service, or one of its backends, no new sessions; until undrain or a restart");
+  add_service(*drain, arguments, "The service; its open sessions end when they are quiet", true);
+  drain->add_option("backend", arguments.backend, "Only this backend of it")->type_name("BACKEND");
+  add_target(*drain, arguments);
+  add_json(*drain, arguments);
+  drain->footer(examples_footer({"portolan drain echo", "portolan drain web b1"}));
+
+  CLI::App* undrain = app.add_subcommand("undrain", "Give a service, or one of its backends, sessions again");
+  add_service(*undrain, arguments, "The service", true);
+  undrain->add_option("backend", arguments.backend, "Only this backend of it")->type_name("BACKEND");
+  add_target(*undrain, arguments);
+  add_json(*undrain, arguments);
+  undrain->footer(examples_footer({"portolan undrain echo", "portolan undrain web b1"}));
+
+  CLI::App* fault =
+      app.add_subcommand("fault", "Break a service's network on purpose: add a fault, list them, remove one");
+  fault->add_option("action", arguments.fault_action, "What to do")
+      ->required()
+      ->check(CLI::IsMember({"add", "list", "remove"}));
+  add_service(*fault, arguments, "The service; list without one shows all", false);
+  fault
+      ->add_option("arguments", arguments.words,
+                   "add: the kind of the fault, then what it takes as KEY=VALUE; remove: the fault's id, or all")
+      ->type_name("WORD");
+  add_target(*fault, arguments);
+  add_json(*fault, arguments);
+  fault->footer(examples_footer({"portolan fault add web latency latency=100ms jitter=20ms probability=0.5",
+                                 "portolan fault list web", "portolan fault remove web all"}));
+
+  CLI::App* command = app.add_subcommand("command", "Give a service a command of its plugin (`portolan help PLUGIN`)");
+  add_service(*command, arguments, "The service", true);
+  command->add_option("command", arguments.command, "The command")->type_name("COMMAND")->required();
+  command->add_option("arguments", arguments.words, "What the command takes")->type_name("KEY=VALUE");
+  add_target(*command, arguments);
+  add_json(*command, arguments);
+  command->footer(examples_footer({"portolan command web backends", "portolan command web drain backend=b1 --json"}));
+}
+
 void define_stats(CLI::App& app, Arguments& arguments) {
   CLI::App* stats = app.add_subcommand("stats", "Show what was counted, from the database");
   stats->add_option("service", arguments.service, "Only this service")->type_name("SERVICE");
@@ -176,6 +226,7 @@ void define_commands(CLI::App& app, Arguments& arguments) {
 
   define_daemon_commands(app, arguments);
   define_bans(app, arguments);
+  define_service_commands(app, arguments);
   define_stats(app, arguments);
 
   CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, what kind of address one is, or a name's");

@@ -28,6 +28,10 @@ struct Arguments {
   Duration since = std::chrono::hours(24);
   Grouping by = Grouping::total;
   std::string store_file;
+  std::string command;             // of a service
+  std::string backend;             // of drain and undrain
+  std::string fault_action;        // add, list, remove
+  std::vector<std::string> words;  // of command and fault, after the service and what is to be done
   std::vector<std::string> addresses;
   std::string ban_action;  // of bans: "add", "lift", or none to list
   std::string ban_address;

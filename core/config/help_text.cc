@@ -107,6 +107,13 @@ std::string help_for_plugin(const Descriptor& descriptor) {
       text += fmt::format("  {} {}\n      {}\n", hook.name, hook.signature, hook.help);
     }
   }
+  if (!descriptor.commands.empty()) {
+    text += "\nCommands (portolan command SERVICE NAME KEY=VALUE...), beside drain and undrain of every service:\n\n";
+    for (const CommandDeclaration& command : descriptor.commands) {
+      text += fmt::format("  {}{}{}\n      {}\n", command.name, command.arguments.empty() ? "" : " ", command.arguments,
+                          command.help);
+    }
+  }
   if (!descriptor.counters.empty()) {
     std::size_t width = 0;
     for (const CounterDeclaration& counter : descriptor.counters) width = std::max(width, counter.name.size());
@@ -135,6 +142,13 @@ std::string markdown_options(const Descriptor& descriptor) {
     text += "| hook | signature | meaning |\n|---|---|---|\n";
     for (const HookDeclaration& hook : descriptor.hooks) {
       text += fmt::format("| `{}` | {} | {} |\n", hook.name, code(hook.signature), cell(hook.help));
+    }
+    text += "\n";
+  }
+  if (!descriptor.commands.empty()) {
+    text += "| command | arguments | meaning |\n|---|---|---|\n";
+    for (const CommandDeclaration& command : descriptor.commands) {
+      text += fmt::format("| `{}` | {} | {} |\n", command.name, code(command.arguments), cell(command.help));
     }
     text += "\n";
   }

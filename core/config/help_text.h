@@ -8,7 +8,7 @@
 
 namespace portolan {
 
-// The plugin on a page for the terminal: what it is, options, hooks, counters.
+// The plugin on a page for the terminal: what it is, options, hooks, commands, counters.
 std::string help_for_plugin(const Descriptor& descriptor);
 
 // The table of options alone, nested ones indented: core_options(), service_options().

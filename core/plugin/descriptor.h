@@ -94,11 +94,16 @@ struct CounterDeclaration {
 };
 
 // An order or a question that an operator may give a service while it runs (Service::on_command):
-// `portolan command SERVICE NAME key=value…`.
+// `portolan command SERVICE NAME key=value…`. Core refuses a call that does not fit the declaration.
+//
+// `arguments` are words with a space between them. `backend=NAME`: it must be given, never empty, and NAME says in the help
+// what it is. `[weight=N]`: it may be given. `…` as the last word: arguments of any other name may be given, too.
+// Core has `drain` and `undrain` without arguments for every service; a plugin's own of these names requires one.
 struct CommandDeclaration {
-  std::string_view name;       // drain
-  std::string_view arguments;  // backend=NAME
-  std::string_view help;
+  std::string_view name;            // drain
+  std::string_view arguments = {};  // backend=NAME [weight=N]
+  std::string_view help = {};       // one line
+  bool question = false;            // changes nothing: no row of the store's `events`
 };
 
 // Where a plugin reports what the schema alone cannot check. `key` is relative to the service: "health.every".

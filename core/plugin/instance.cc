@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace portolan {
 
@@ -25,6 +26,20 @@ struct FirstProblem final : Problems {
   void add(std::string_view key, std::string_view message) noexcept override {
     if (!text.empty()) return;
     text = key.empty() ? std::string(message) : fmt::format("{}: {}", key, message);
+  }
+};
+
+// The first answer counts.
+struct KeptAnswer final : CommandAnswer {
+  std::optional<CommandReply> reply;
+  void json(std::string_view text) noexcept override { keep(CommandReply::Outcome::done, text); }
+  void refuse(std::string_view sentence) noexcept override { keep(CommandReply::Outcome::refused, sentence); }
+
+ private:
+  void keep(CommandReply::Outcome outcome, std::string_view text) noexcept {
+    contain("the answer to a command", [&] {
+      if (!reply) reply = CommandReply{outcome, std::string(text)};
+    });
   }
 };
 
@@ -195,7 +210,7 @@ Instance::Admission Instance::admit_session(const Address& peer, Blame blame) no
     refuse(Refusal::banned, peer);
     return {.drop = true};
   }
-  if (draining) {
+  if (draining || shared->drained.load(std::memory_order_relaxed)) {
     refuse(Refusal::draining, peer);
     return {};
   }
@@ -256,7 +271,8 @@ void Instance::charge_bytes(ClientEntry& client, std::size_t bytes) const noexce
 void Instance::arm_timeouts() noexcept {
   Duration next =
       std::min({awaiting.deadline(), active.deadline(), half_open.deadline(), lingering.deadline(), peers.deadline()});
-  if (draining && (awaiting.size() || active.size())) next = std::min(next, io.now() + drain_quiet_ / 4);
+  if (drain_quiet_ > Duration::zero() && (awaiting.size() || active.size() || half_open.size() || peers.size()))
+    next = std::min(next, io.now() + drain_quiet_ / 4);
   // A timer that fires early costs a look; setting it for every session would cost a heap operation each.
   if (next >= armed_for_) return;
   armed_for_ = next;
@@ -277,10 +293,15 @@ void Instance::run_timeouts() noexcept {
     }
   }
   while (TimeoutNode* node = peers.expired(now)) datagram_sessions.end(static_cast<DatagramSession&>(*node));
-  if (draining) {
+  if (drain_quiet_ > Duration::zero()) {
     for (TimeoutQueue* queue : {&awaiting, &active, &half_open}) {
       for (TimeoutNode* node = queue->first(); node; node = queue->after(*node))
         static_cast<StreamConnection*>(node)->drain_if_quiet(drain_quiet_);
+    }
+    for (TimeoutNode *node = peers.first(), *next = nullptr; node; node = next) {
+      next = peers.after(*node);
+      auto& peer = static_cast<DatagramSession&>(*node);
+      if (now - peer.last_activity >= drain_quiet_) datagram_sessions.end(peer);
     }
     io.settle();
   }
@@ -305,6 +326,29 @@ void Instance::retire() noexcept {
   tell_drain();
   io.settle();
   datagram_sessions.end_unattached();
+}
+
+void Instance::end_quiet(Duration quiet) noexcept {
+  if (draining) return;
+  io.tick();
+  drain_quiet_ = quiet;
+  armed_for_ = Duration::max();
+  arm_timeouts();
+}
+
+CommandReply Instance::command(const OperatorCommand& order) {
+  std::vector<CommandArgument> arguments;
+  for (const auto& [name, value] : order.arguments) arguments.push_back({.name = name, .value = value});
+  KeptAnswer answer;
+  io.tick();
+  service->on_command({.name = order.name, .arguments = arguments}, answer);
+  io.settle();
+  if (!answer.reply) {
+    return {CommandReply::Outcome::unknown,
+            fmt::format("service \"{}\": plugin \"{}\" declares the command \"{}\" and does not know it", order.service,
+                        configuration.plugin->name, order.name)};
+  }
+  return std::move(*answer.reply);
 }
 
 // Once: a generation that a reload retired is drained again at a stop.

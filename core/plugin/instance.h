@@ -10,6 +10,7 @@
 #include "net/timeout_queue.h"
 #include "net/tls.h"
 #include "net/worker_io.h"
+#include "plugin/commands.h"
 #include "plugin/service.h"
 #include "script/script.h"
 #include "stats/service_stats.h"
@@ -37,6 +38,7 @@ struct SessionStatus;
 // What a service shares between its workers and keeps across reloads, found by its name.
 struct ServiceShared {
   std::atomic<std::uint32_t> open{0};  // sessions, for max_sessions
+  std::atomic<bool> drained{false};    // by the operator: no new sessions
   RateState accepts{0};
   ClientTable clients;
   std::shared_ptr<ServiceStats> stats;
@@ -123,6 +125,9 @@ class Instance final : public Context {
   // A newer generation serves: streams go on until they end, and so do datagram peers that the plugin keeps; the others
   // go over to it.
   void retire() noexcept;
+  // Ends sessions that have been quiet for this long, now and from now on, while the service goes on; zero: no more.
+  void end_quiet(Duration quiet) noexcept;
+  CommandReply command(const OperatorCommand& command);
   // Ends every stream at once.
   void abort_all() noexcept;
   // Ends the sessions of a client that was banned.
@@ -176,7 +181,7 @@ class Instance final : public Context {
   std::map<std::string, NameHandle> names_asked_;
   LoopTimer timeout_timer_;
   Duration armed_for_ = Duration::max();
-  Duration drain_quiet_{};
+  Duration drain_quiet_{};  // zero: quiet sessions stay
   bool told_drain_ = false;
   std::function<void()> when_idle_;
 };

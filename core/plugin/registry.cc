@@ -5,6 +5,7 @@
 #include "config/configuration.h"
 #include "config/nearest.h"
 #include "config/schema.h"
+#include "plugin/commands.h"
 
 #include <fmt/format.h>
 
@@ -62,6 +63,37 @@ std::string check_counters(const Descriptor& descriptor) {
   return {};
 }
 
+// What stands for the service and the command in a request to the admin API.
+bool is_of_the_request(std::string_view argument) { return argument == "service" || argument == "command"; }
+
+std::string check_arguments(const CommandDeclaration& command) {
+  const auto declared = parse_argument_declarations(command.arguments);
+  if (!declared) return declared.error();
+  for (const ArgumentDeclaration& argument : declared->named) {
+    if (!is_word(argument.name)) return fmt::format("\"{}\" is not made of a-z, 0-9 and _", argument.name);
+    if (is_of_the_request(argument.name)) return fmt::format("\"{}\" is taken by the request itself", argument.name);
+    if (std::ranges::count(declared->named, argument.name, &ArgumentDeclaration::name) > 1)
+      return fmt::format("\"{}\" is declared twice", argument.name);
+  }
+  const bool of_core =
+      std::ranges::find(core_commands(), command.name, &CommandDeclaration::name) != core_commands().end();
+  if (of_core && std::ranges::none_of(declared->named, &ArgumentDeclaration::required))
+    return "one must be required, because without arguments the command is core's";
+  return {};
+}
+
+std::string check_commands(const Descriptor& descriptor) {
+  for (const CommandDeclaration& command : descriptor.commands) {
+    if (!is_word(command.name))
+      return fmt::format("its command \"{}\" has a name that is not made of a-z, 0-9 and _", command.name);
+    if (std::ranges::count(descriptor.commands, command.name, &CommandDeclaration::name) > 1)
+      return fmt::format("its command \"{}\" is declared twice", command.name);
+    if (const std::string wrong = check_arguments(command); !wrong.empty())
+      return fmt::format("the arguments of its command \"{}\" make no sense: {}", command.name, wrong);
+  }
+  return {};
+}
+
 // Opens one shared object. Answers its descriptor, or why there is none.
 std::expected<const Descriptor*, std::string> open_plugin(const std::string& path, void*& library) {
   if constexpr (!kLoadsPlugins) {
@@ -113,6 +145,7 @@ std::string Registry::check(const Descriptor& descriptor) {
   if (std::string wrong = check_schema(descriptor.options); !wrong.empty()) return wrong;
   if (std::string wrong = check_hooks(descriptor); !wrong.empty()) return wrong;
   if (std::string wrong = check_counters(descriptor); !wrong.empty()) return wrong;
+  if (std::string wrong = check_commands(descriptor); !wrong.empty()) return wrong;
   for (const Option& option : descriptor.options) {
     if (std::ranges::find(service_options(), option.key, &Option::key) != service_options().end()) {
       return fmt::format("its option \"{}\" is one that every service has", option.key);

@@ -242,8 +242,9 @@ class Service {
   // are left at the deadline.
   virtual void drain() noexcept {}
 
-  // A command of the operator. The instances on all workers are asked, that of the first worker is the one whose answer
-  // is shown; where an answer must be one, it comes from the SharedState.
+  // A command of the operator that fits its declaration. The instances on all workers get it, those of earlier generations
+  // and of a reload under way, too: what it does to something shared, it does once for each of them. The answer of the
+  // first worker's serving instance is the one that is shown; where an answer must be one, it comes from the SharedState.
   virtual void on_command(const Command& command, CommandAnswer& answer) noexcept {
     (void)command;
     (void)answer;

@@ -32,11 +32,11 @@ constexpr CounterDeclaration kCounters[] = {
 };
 
 constexpr CommandDeclaration kCommands[] = {
-    {.name = "backends", .help = "all backends and how they are"},
+    {.name = "backends", .help = "all backends and how they are", .question = true},
     {.name = "drain", .arguments = "backend=NAME", .help = "gives a backend no new sessions"},
     {.name = "undrain", .arguments = "backend=NAME", .help = "gives it sessions again"},
     {.name = "weight", .arguments = "backend=NAME weight=N", .help = "changes its share until the configuration does"},
-    {.name = "faults", .help = "the faults that are at work"},
+    {.name = "faults", .help = "the faults that are at work", .question = true},
     {.name = "fault_add", .arguments = "kind=KIND …", .help = "adds a fault: its parameters follow"},
     {.name = "fault_remove", .arguments = "id=NAME", .help = "removes one, or all"},
 };

@@ -3,6 +3,7 @@
 #include <portolan/plugin/service.h>
 
 #include <new>
+#include <string>
 
 namespace {
 
@@ -33,9 +34,18 @@ class Greeter final : public Service, public StreamHandler {
     return data.size();
   }
 
+  void on_command(const Command& command, CommandAnswer& answer) noexcept override {
+    if (command.name == "greeting") return answer.json("{\"bytes\":" + std::to_string(greeting_.size()) + "}");
+    if (command.name != "greet") return;
+    if (command["with"].size() > kLongest) return answer.refuse("with: that is longer than 64 bytes");
+    greeting_ = command["with"];
+    answer.json("{\"ok\":true}");
+  }
+
  private:
+  static constexpr std::size_t kLongest = 64;
   Context& context_;
-  std::string_view greeting_;  // the options outlive the service
+  std::string greeting_;
   Hook* on_greet_;
 };
 
@@ -55,6 +65,11 @@ constexpr Option kOptions[] = {
 };
 constexpr HookDeclaration kHooks[] = {
     {.name = "on_greet", .signature = "(text, session) -> string | nil", .help = "makes the whole answer"},
+};
+constexpr CommandDeclaration kCommands[] = {
+    {.name = "greet", .arguments = "with=TEXT", .help = "another greeting, until the next reload"},
+    {.name = "greeting", .help = "how long the greeting is", .question = true},
+    {.name = "forgotten", .help = "declared, and not known"},
 };
 constexpr CounterDeclaration kCounters[] = {{.name = "greetings", .help = "answers given"}};
 
@@ -78,6 +93,7 @@ constexpr Descriptor kGreeter = {
     .options = kOptions,
     .hooks = kHooks,
     .counters = kCounters,
+    .commands = kCommands,
     .validate = validate,
     .make = make,
 };

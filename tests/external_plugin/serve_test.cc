@@ -3,11 +3,13 @@
 #include "app/build.h"
 #include "support/client.h"
 #include "support/daemon.h"
+#include "support/database.h"
 
 #include <fmt/format.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "support/cmocka.h"
 
@@ -43,6 +45,45 @@ void a_loaded_plugin_serves(void** state) {
   assert_int_equal(daemon.stop(), 0);
 }
 
+long command_events(Daemon& daemon) {
+  return number_from_database(daemon.store_path(),
+                              "SELECT sum(count) FROM event WHERE kind = 'command' AND service = 'g' AND "
+                              "detail = 'greet with=moin '");
+}
+
+// On all workers, and in the sessions of earlier generations; what only asks leaves no event.
+void a_loaded_plugin_takes_commands(void** state) {
+  if (!kLoadsPlugins) skip();
+  Daemon& daemon = daemon_of(state);
+  daemon.start(fmt::format(R"(return {{ workers = 2, plugin_path = "{}", services = {{
+      {{ plugin = "greeter", name = "g", listen = "tcp://127.0.0.1:0", greeting = "ahoy " }} }} }})",
+                           plugin_path()));
+  const auto greeting_for = [](Client& client) { return client.exchange("sailor", 11); };
+  std::vector<Client> clients;
+  for (int i = 0; i < 6; ++i) {
+    clients.emplace_back(daemon.address("g"));
+    assert_string_equal(greeting_for(clients.back()).c_str(), "ahoy sailor");
+  }
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  for (int i = 0; i < 6; ++i) clients.emplace_back(daemon.address("g"));
+
+  assert_int_equal(daemon.query({"command", "g", "greeting"}).at("bytes").get<int>(), 5);
+  assert_int_equal(daemon.command({"command", "g", "greet", "with=" + std::string(65, 'x')}).code, 1);
+  assert_true(daemon.query({"command", "g", "greet", "with=moin "}).at("ok").get<bool>());
+  for (Client& client : clients) assert_string_equal(greeting_for(client).c_str(), "moin sailor");
+
+  const CommandResult missing = daemon.command({"command", "g", "greet"});
+  assert_int_equal(missing.code, 1);
+  assert_non_null(strstr(missing.errors.c_str(), "greet needs with=TEXT"));
+  const CommandResult forgotten = daemon.command({"command", "g", "forgotten"});
+  assert_int_equal(forgotten.code, 4);
+  assert_non_null(strstr(forgotten.errors.c_str(), "declares the command \"forgotten\" and does not know it"));
+  clients.clear();
+  assert_int_equal(daemon.stop(), 0);
+  assert_int_equal(command_events(daemon), 1);
+  assert_int_equal(number_from_database(daemon.store_path(), "SELECT count(*) FROM event WHERE kind = 'command'"), 1);
+}
+
 void a_static_build_says_that_it_cannot_load(void** state) {
   if (kLoadsPlugins) skip();
   Daemon& daemon = daemon_of(state);
@@ -60,6 +101,7 @@ void a_static_build_says_that_it_cannot_load(void** state) {
 int main() {
   const CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_loaded_plugin_serves, make_daemon, end_daemon),
+      cmocka_unit_test_setup_teardown(a_loaded_plugin_takes_commands, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(a_static_build_says_that_it_cannot_load, make_daemon, end_daemon),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);

@@ -66,6 +66,13 @@ class FakeHost final : public AdminHost {
     done(banned == "192.0.2.9" ? 0 : 2, reload_error);
   }
 
+  void command(OperatorCommand command, std::function<void(CommandReply)> done) override {
+    commands.push_back(std::move(command));
+    done(reply);
+  }
+
+  std::vector<OperatorCommand> commands;
+  CommandReply reply;
   StatsRegistry registry;
   NotReady reasons;
   std::uint64_t generation = 1;
@@ -197,7 +204,7 @@ void what_is_not_there_is_refused(void** state) {
   assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", "/reload")), 405);
   assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/status")), 405);
   assert_int_equal(code_of(fixture.ask(fixture.local(), "DELETE", "/healthz")), 405);
-  for (const char* path : {"/status", "/sessions", "/reload", "/stop", "/flush", "/bans", "/ban", "/unban"}) {
+  for (const char* path : {"/status", "/sessions", "/reload", "/stop", "/flush", "/bans", "/ban", "/unban", "/command"}) {
     for (const char* method : {"GET", "POST"}) {
       assert_int_equal(code_of(fixture.ask(fixture.tcp, method, path)), 404);
     }
@@ -230,6 +237,42 @@ void reload_says_what_came_of_it(void** state) {
   const std::string bad = fixture.ask(fixture.local(), "POST", "/reload");
   assert_int_equal(code_of(bad), 409);
   assert_string_equal(body_of(bad).at("error").get<std::string>().c_str(), fixture.host.reload_error.c_str());
+}
+
+void a_command_goes_to_its_service(void** state) {
+  using enum CommandReply::Outcome;
+  Fixture& fixture = of(state);
+  const std::string target = "/command?service=echo%20%ff&command=fault_add&kind=latency&name=a%3Db%26c&service2=x";
+  fixture.host.reply = {done, R"([{"name":"b1"}])"};
+  const std::string answer = fixture.ask(fixture.local(), "POST", target);
+  assert_int_equal(code_of(answer), 200);
+  assert_string_equal(body_of(answer)[0].at("name").get<std::string>().c_str(), "b1");
+  assert_int_equal(fixture.host.commands.size(), 1);
+  const OperatorCommand& given = fixture.host.commands[0];
+  assert_string_equal(given.service.c_str(), "echo \xff");
+  assert_string_equal(given.text().c_str(), "fault_add kind=latency name=a=b&c service2=x");
+
+  const std::pair<CommandReply, int> cases[] = {
+      {{refused, "no such fault"}, 409}, {{unknown, "what?"}, 404}, {{wrong, "id=ID"}, 400}, {{done, "{\"half"}, 500}};
+  for (const auto& [reply, code] : cases) {
+    fixture.host.reply = reply;
+    const std::string refusal = fixture.ask(fixture.local(), "POST", target);
+    assert_int_equal(code_of(refusal), code);
+    assert_false(body_of(refusal).at("ok").get<bool>());
+    const std::string error = body_of(refusal).at("error").get<std::string>();
+    assert_true(reply.outcome == done ? error.ends_with("is not JSON: a bug of its plugin") : error == reply.text);
+  }
+
+  // None of these is given to anybody.
+  fixture.host.commands.clear();
+  const std::string near = fixture.ask(fixture.local(), "POST", "/command?service=ecko%20%ff&command=drain");
+  assert_int_equal(code_of(near), 404);
+  assert_non_null(strstr(near.c_str(), "did you mean"));
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/command?service=echo%20%ff")), 400);
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/command?command=drain")), 400);
+  assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", target)), 405);
+  assert_int_equal(code_of(fixture.ask(fixture.tcp, "POST", target)), 404);
+  assert_true(fixture.host.commands.empty());
 }
 
 void an_answer_may_come_when_nobody_waits(void** state) {
@@ -304,6 +347,7 @@ int main() {
       TEST(what_is_not_there_is_refused),
       TEST(too_much_is_refused),
       TEST(reload_says_what_came_of_it),
+      TEST(a_command_goes_to_its_service),
       TEST(an_answer_may_come_when_nobody_waits),
       TEST(bans_are_listed_made_and_lifted),
       TEST(an_answer_that_is_forgotten_is_an_error),

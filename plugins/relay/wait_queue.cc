@@ -29,6 +29,11 @@ void Waiters::wake_all() noexcept {
     if (queue->oldest_.load(std::memory_order_seq_cst) != kNobody) queue->handler_.on_place_free();
 }
 
+void Waiters::wake_each() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (WaitQueue* queue : queues_) queue->handler_.on_place_free();
+}
+
 WaitQueue::WaitQueue(Waiters& waiters, const QueueSettings& settings, WakeHandler& handler)
     : waiters_(waiters), handler_(handler), max_(settings.max), timeout_(settings.timeout), oldest_(kNobody) {
   head_.previous = head_.next = &head_;

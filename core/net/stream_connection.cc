@@ -130,6 +130,7 @@ void StreamConnection::advance_connect() noexcept {
     open_handler();
     return;
   }
+  if (!attempt_->send_preamble(descriptor_)) return fail_connect(net_error_of(errno), std::strerror(errno));
   state_ = State::handshake;
   contain("a TLS session", [this] { tls_ = attempt_->begin_tls(descriptor_); });
   if (!tls_) return fail_connect(NetError::system, "out of memory");

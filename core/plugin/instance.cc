@@ -146,8 +146,9 @@ const Target* Instance::target(const TargetOptions& options, std::string_view ke
   return made;
 }
 
-DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& handler) noexcept {
-  return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler));
+DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& handler,
+                          std::span<const std::byte> preamble) noexcept {
+  return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler, preamble));
 }
 
 DatagramLink* Instance::link(const Target& target, DatagramLinkHandler& handler) noexcept {

@@ -82,7 +82,8 @@ class Instance final : public Context {
   Hook* hook(std::string_view name) noexcept override;
   TimerHandle timer(TimerHandler& handler) noexcept override;
   const Target* target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept override;
-  DialHandle dial(const Target& target, Duration timeout, DialHandler& handler) noexcept override;
+  DialHandle dial(const Target& target, Duration timeout, DialHandler& handler,
+                  std::span<const std::byte> preamble) noexcept override;
   DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept override;
   SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
   void event(std::string_view kind, std::string_view detail) noexcept override;

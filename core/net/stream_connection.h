@@ -57,6 +57,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool ended_first() const noexcept override { return ended_first_; }
   NetAddress peer_address() const noexcept override { return peer_.plain(); }
   NetAddress local_address() const noexcept override;
+  std::string_view server_name() const noexcept override { return tls_ ? tls_->server_name() : std::string_view(); }
   SessionInfo info() const noexcept override;
 
   // ---- For the instance and the worker ----

@@ -126,6 +126,8 @@ class Stream {
   // Whom the stream is from, and the address that it came to: those that a PROXY header has told, if there was one.
   virtual NetAddress peer_address() const noexcept = 0;
   virtual NetAddress local_address() const noexcept = 0;
+  // The host that a client of TLS asked for (SNI), as it came: not checked. Empty without.
+  virtual std::string_view server_name() const noexcept = 0;
   // Makes the text of the peer's address: not for every message.
   virtual SessionInfo info() const noexcept = 0;
 

@@ -19,7 +19,8 @@ struct SendProxySettings {
   friend bool operator==(const SendProxySettings&, const SendProxySettings&) = default;
 };
 
-// Of a session: the client's address and the one that it came to. Without them, as of a unix peer, that of a check.
+// Of a session: the client's address, the one that it came to, and in version 2 the host that a client of TLS asked for
+// (AUTHORITY), when it is the name of one. Without them, as of a unix peer, that of a check.
 ProxyHeaderBytes session_header(const SendProxySettings& settings, const Stream& client) noexcept;
 // Of a health check, which is the relay's own connection: LOCAL, or in version 1 UNKNOWN, which says as much there.
 ProxyHeaderBytes check_header(const SendProxySettings& settings) noexcept;

@@ -272,21 +272,23 @@ std::string server_certificate(const Daemon& daemon) {
 // A client of TLS whose first bytes leave together with a header. Owned by one test; blocks as Client does.
 class HeaderThenTls {
  public:
-  HeaderThenTls(Client& client, std::string header) : client_(client), to_send_(std::move(header)) {
+  HeaderThenTls(Client& client, std::string header, const char* host = nullptr)
+      : client_(client), to_send_(std::move(header)) {
     ssl_ = SSL_new(context_);
     SSL_set_bio(ssl_, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     SSL_set_connect_state(ssl_);
+    if (host) SSL_set_tlsext_host_name(ssl_, host);
   }
   ~HeaderThenTls() { SSL_free(ssl_); }
   HeaderThenTls(const HeaderThenTls&) = delete;
   HeaderThenTls& operator=(const HeaderThenTls&) = delete;
 
-  std::string exchange(const std::string& line) {
+  std::string exchange(const std::string& line, std::string_view until = "\n") {
     if (!drive([&] { return SSL_do_handshake(ssl_); })) return "no handshake";
     if (!drive([&] { return SSL_write(ssl_, line.data(), static_cast<int>(line.size())); })) return "not written";
     std::string got;
     char byte = 0;
-    while (got.find('\n') == std::string::npos && drive([&] { return SSL_read(ssl_, &byte, 1); })) got += byte;
+    while (!got.ends_with(until) && drive([&] { return SSL_read(ssl_, &byte, 1); })) got += byte;
     return got;
   }
 
@@ -331,9 +333,10 @@ void the_header_comes_before_tls(void** state) {
 
 // ---- Out -----------------------------------------------------------------------------------------------------
 
-std::string relay(const std::string& backend, const std::string& options, const std::string& name = "relay") {
-  return fmt::format("{{ plugin = 'relay', name = '{}', listen = 'tcp://127.0.0.1:0', backends = {}, {} }}", name,
-                     backend, options);
+std::string relay(const std::string& backend, const std::string& options, const std::string& name,
+                  const std::string& scheme = "tcp") {
+  return fmt::format("{{ plugin = 'relay', name = '{}', listen = '{}://127.0.0.1:0', backends = {}, {} }}", name,
+                     scheme, backend, options);
 }
 
 // The relay and its backend are two daemons: the second is told the ports of the first.
@@ -380,13 +383,19 @@ void a_relay_behind_a_proxy_passes_on_what_it_was_told(void** state) {
   // It sends back what it is sent: the header, too.
   backend.start(configuration("{ plugin = 'echo', name = 'mirror', listen = 'tcp://127.0.0.1:0' }"));
   const std::string mirror = "'" + backend.address("mirror") + "'";
-  front.start(configuration(relay(mirror, "send_proxy = 'v1', " + behind_proxy(), "v1") + ", " +
-                            relay(mirror, "send_proxy = 'v2', " + behind_proxy(), "v2")));
+  front.start(configuration(
+      relay(mirror, "send_proxy = 'v1', " + behind_proxy(), "v1") + ", " +
+      relay(mirror, "send_proxy = 'v2', " + behind_proxy(), "v2") + ", " +
+      relay(mirror, "send_proxy = 'v2', " + behind_proxy() + ", " + server_certificate(front), "terminates", "tls")));
   const std::string data(static_cast<std::size_t>(scaled(4'000'000, 400'000)), 'x');
   Client one(front.address("v1"));
   assert_true(one.exchange(binary_header() + data, line_header().size() + data.size()) == line_header() + data);
   Client two(front.address("v2"));
   assert_true(two.exchange(line_header() + data, binary_header().size() + data.size()) == binary_header() + data);
+  const std::string with_name = binary_header("\x21\x11", std::string(kAddresses) + "\x02\0\x07"s + "nas.lan");
+  Client three("tcp" + front.address("terminates", "tls").substr(3));
+  HeaderThenTls tls(three, line_header(), "nas.lan");
+  assert_true(tls.exchange("hello\n", "hello\n") == with_name + "hello\n");
   Client own(front.address("v2"));
   assert_true(own.send("PROXY UNKNOWN\r\n"));
   const std::string header = own.receive(28);

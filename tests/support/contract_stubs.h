@@ -25,6 +25,7 @@ class StubStream : public Stream {
   bool ended_first() const noexcept override { return false; }
   NetAddress peer_address() const noexcept override { return {.family = 4, .port = 4711, .bytes = {192, 0, 2, 7}}; }
   NetAddress local_address() const noexcept override { return {.family = 4, .port = 7, .bytes = {192, 0, 2, 1}}; }
+  std::string_view server_name() const noexcept override { return {}; }
   SessionInfo info() const noexcept override { return {1, "192.0.2.7:4711", Transport::tcp}; }
   using Stream::write;
 

@@ -4,10 +4,13 @@
 #include "support/cmocka.h"
 #include "support/contract_stubs.h"
 
+#include <string>
 #include <string_view>
+#include <utility>
 
 using namespace portolan;
 using namespace portolan::relay;
+using namespace std::string_literals;
 using namespace std::string_view_literals;
 
 namespace {
@@ -15,7 +18,11 @@ namespace {
 struct UnixStream final : testing::StubStream {
   NetAddress peer_address() const noexcept override { return {}; }
 };
-struct TcpStream final : testing::StubStream {};
+struct TcpStream final : testing::StubStream {
+  explicit TcpStream(std::string_view asked_for = {}) : host(asked_for) {}
+  std::string_view server_name() const noexcept override { return host; }
+  std::string host;
+};
 
 std::string_view text(const ProxyHeaderBytes& header) {
   return {reinterpret_cast<const char*>(header.bytes.data()), header.size};
@@ -34,6 +41,18 @@ void a_session_tells_its_client(void**) {
   const ProxyHeaderBytes checked = session_header({SendProxy::v2, true}, client);
   const auto parsed = parse_proxy_header(checked.view());
   assert_true(parsed && parsed->tlvs.find(proxy_tlv::kCrc32c) && parsed->source.port() == 4711);
+  for (const auto& [asked_for, told] : {std::pair("nas.lan"s, "nas.lan"s),
+                                        {"nas lan\n", ""},
+                                        {std::string(4000, 'x'), ""},
+                                        {std::string(126, 'a') + "." + std::string(126, 'b'), ""}}) {
+    const ProxyHeaderBytes header = session_header({SendProxy::v2, true}, TcpStream(asked_for));
+    const auto found = parse_proxy_header(header.view());
+    assert_true(found && found->tlvs.find(proxy_tlv::kAuthority).value_or("") == told);
+  }
+  const std::string longest =
+      std::string(63, 'a') + "." + std::string(63, 'b') + "." + std::string(63, 'c') + "." + std::string(61, 'd');
+  const ProxyHeaderBytes header = session_header({SendProxy::v2, true}, TcpStream(longest));
+  assert_true(parse_proxy_header(header.view())->tlvs.find(proxy_tlv::kAuthority) == longest);
 }
 
 void what_has_no_client_says_so(void**) {

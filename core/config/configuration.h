@@ -8,6 +8,8 @@
 #include "limits/ban_list.h"
 #include "limits/limit_set.h"
 #include "net/address.h"
+#include "net/network.h"
+#include "net/proxy_protocol.h"
 #include "plugin/descriptor.h"
 #include "store/store.h"
 
@@ -52,6 +54,13 @@ struct TlsOptions {
   int min_version = 12;  // 12 or 13
 };
 
+// Streams come through proxies, which begin them with a PROXY header.
+struct ProxyOptions {
+  NetworkList from;  // the proxies, never empty: no other peer is served
+  Duration timeout = std::chrono::seconds(3);
+  std::size_t max_size = kProxyHeaderSize;
+};
+
 struct ServiceConfiguration {
   std::string name;
   std::size_t index = 0;  // in the configuration's `services`, from 0
@@ -60,6 +69,7 @@ struct ServiceConfiguration {
   std::vector<Endpoint> listen;
   LimitOptions limits;
   std::optional<TlsOptions> tls;
+  std::optional<ProxyOptions> proxy_protocol;
   bool keep_alive = true;
   bool no_delay = true;
   std::uint32_t backlog = 1024;

@@ -1,6 +1,7 @@
 #include "config/core_schema.h"
 
 #include "config/limit_schema.h"
+#include "config/proxy_schema.h"
 #include "net/tls.h"
 
 #include <fmt/format.h>
@@ -46,6 +47,11 @@ constexpr Option kServiceOptions[] = {
      .help = "where it serves: tcp://, udp://, tls:// or unix://; port 0 takes any free one",
      .list = true},
     {.key = "tls", .type = OptionType::table, .help = "for its tls:// listeners", .fields = kTlsFields},
+    {.key = "proxy_protocol",
+     .type = OptionType::table,
+     .help = "its clients come through proxies, which say who they are in a PROXY header, version 1 or 2, before TLS; "
+             "who is no proxy, and what begins otherwise, is refused",
+     .fields = kProxyFields},
     {.key = "max_sessions",
      .type = OptionType::integer,
      .fallback = "10000",
@@ -485,6 +491,8 @@ void read_service_options(const Value& table, const std::string& path, const std
   service.no_delay = options.boolean("no_delay");
   service.backlog = integer32(options, "backlog");
   read_mode(options.text("unix_mode"), path + ".unix_mode", checker, service.unix_mode);
+  if (options.has("proxy_protocol"))
+    read_proxy_protocol(options.table("proxy_protocol"), path + ".proxy_protocol", checker, service);
   if (options.has("tls")) read_tls(options.table("tls"), path + ".tls", config_folder, checker, service);
 }
 

@@ -66,7 +66,8 @@ void Acceptor::accept_waiting(int most) noexcept {
     }
     paused_ = false;
     const Address peer = Address::from(address);
-    const auto admission = instance_->admit_session(peer);
+    const bool proxied = instance_->configuration.proxy_protocol.has_value();
+    const auto admission = proxied ? instance_->admit_proxy(peer) : instance_->admit_session(peer);
     if (!admission.admitted) {
       const linger cut{.l_onoff = 1, .l_linger = 0};
       if (admission.drop) setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &cut, sizeof cut);

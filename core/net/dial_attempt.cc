@@ -51,21 +51,23 @@ std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make
 
 // ---- The attempt ---------------------------------------------------------------------------------------------
 
-Dial* DialAttempt::begin(Instance& instance, const OutboundTarget& target, Duration timeout,
-                         DialHandler& handler) noexcept {
+Dial* DialAttempt::begin(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler,
+                         std::span<const std::byte> preamble) noexcept {
   DialAttempt* attempt = nullptr;
   contain("a connection", [&] {
-    attempt = new DialAttempt(instance, target, timeout, handler);
+    attempt = new DialAttempt(instance, target, timeout, handler, preamble);
     attempt->start();
   });
   return attempt;
 }
 
-DialAttempt::DialAttempt(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler)
+DialAttempt::DialAttempt(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler,
+                         std::span<const std::byte> preamble)
     : instance_(instance),
       target_(target),
       handler_(handler),
       deadline_(instance.io.now() + timeout),
+      preamble_(preamble.begin(), preamble.end()),
       address_(target.endpoint().address) {
   instance_.attempts.add(*this, instance_.io.now());
 }
@@ -134,6 +136,13 @@ void DialAttempt::try_next() noexcept {
   connection_ = StreamConnection::connect(instance_, descriptor.get(), address_, target_.transport(), *this);
   if (!connection_) return refused(ENOMEM);
   descriptor.release();
+}
+
+bool DialAttempt::send_whole(int descriptor, std::span<const std::byte> bytes) noexcept {
+  // Nothing waits on a new connection: what it does not take at once, it never will.
+  const ssize_t sent = send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  if (sent >= 0 && static_cast<std::size_t>(sent) < bytes.size()) errno = ENOBUFS;
+  return sent == static_cast<ssize_t>(bytes.size());
 }
 
 std::unique_ptr<TlsSession> DialAttempt::begin_tls(int descriptor) const {

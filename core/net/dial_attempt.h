@@ -15,6 +15,7 @@
 #include <expected>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,22 +49,27 @@ class OutboundTarget final : public Target {
 class DialAttempt final : public Dial, public TimeoutNode {
  public:
   // What fails at once is told from the loop all the same. Null when out of memory: then nothing is told.
-  static Dial* begin(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler) noexcept;
+  static Dial* begin(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler,
+                     std::span<const std::byte> preamble) noexcept;
   void cancel() noexcept override;
 
   // ---- For the connection under way; it forgets the attempt then. ----
   static StreamHandler* succeed(DialAttempt* attempt, Stream& stream) noexcept;
   static void fail(DialAttempt* attempt, NetError why, std::string_view message) noexcept;
   socklen_t socket_address(sockaddr_storage& out) const noexcept;
+  // What goes in front of all else. False: errno says why it could not be sent.
+  bool send_preamble(int descriptor) const noexcept { return preamble_.empty() || send_whole(descriptor, preamble_); }
   // Null when out of memory.
   std::unique_ptr<TlsSession> begin_tls(int descriptor) const;
   // It takes longer than the callback that began it: from now on there is a timer for its timeout.
   void wait() noexcept;
 
  private:
-  DialAttempt(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler);
+  DialAttempt(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler,
+              std::span<const std::byte> preamble);
   ~DialAttempt();
   void start();
+  static bool send_whole(int descriptor, std::span<const std::byte> bytes) noexcept;
   void resolved(const std::expected<CachedName, ResolveFailure>& result) noexcept;
   void try_addresses(const CachedName& name) noexcept;
   void try_next() noexcept;
@@ -76,6 +82,7 @@ class DialAttempt final : public Dial, public TimeoutNode {
   const OutboundTarget& target_;
   DialHandler& handler_;
   const Duration deadline_;
+  const std::vector<std::byte> preamble_;
   std::vector<Address> addresses_;  // of a name
   std::size_t next_ = 0;            // of the addresses
   Address address_;                 // that is tried

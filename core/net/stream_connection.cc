@@ -37,11 +37,11 @@ void StreamConnection::accept(Instance& instance, int descriptor, const Address&
     ::close(descriptor);
     return instance.session_ended(client);
   }
-  if (transport == Transport::tls) {
-    if (!stream->tls_) return stream->destroy(NetError::system);
-  } else if (!stream->open_handler()) {
+  if (transport == Transport::tls && !stream->tls_) return stream->destroy(NetError::system);
+  if (instance.configuration.proxy_protocol)
+    stream->await_proxy_header();
+  else if (transport != Transport::tls && !stream->open_handler())
     return;
-  }
   stream->update_events();
 }
 
@@ -106,13 +106,17 @@ void StreamConnection::on_event(int, short events, void* self) noexcept {
 
 void StreamConnection::handle(short events) noexcept {
   if (joined_) return handle_joined(events);
-  if (state_ == State::connecting) return advance_connect();
-  if (state_ == State::handshake) return advance_handshake();
+  if (state_ < State::open) return advance();
   if (state_ == State::lingering) return drop_lingering_input();
   if ((events & IoEvent::kWrite) && !flush_pending()) return;
   const bool reads = state_ == State::open && !peer_ended_ && hold_ == Hold::none && !close_asked_ && !paused_;
   if (reads && ((events & IoEvent::kRead) || tls_) && !read_input()) return;
   finish_callback();
+}
+
+void StreamConnection::advance() noexcept {
+  if (state_ == State::connecting) return advance_connect();
+  state_ == State::proxy_header ? read_proxy_header() : advance_handshake();
 }
 
 void StreamConnection::advance_connect() noexcept {
@@ -126,6 +130,7 @@ void StreamConnection::advance_connect() noexcept {
     }
     return fail_connect(net_error_of(errno), std::strerror(errno));
   }
+  if (!attempt_->send_preamble(descriptor_)) return fail_connect(net_error_of(errno), std::strerror(errno));
   if (transport_ != Transport::tls) {
     open_handler();
     return;
@@ -267,6 +272,7 @@ void StreamConnection::update_events() noexcept {
   short wanted = 0;
   switch (state_) {
     case State::connecting: wanted = IoEvent::kWrite; break;
+    case State::proxy_header: wanted = IoEvent::kRead; break;
     case State::handshake: wanted = want_write_ ? IoEvent::kWrite : IoEvent::kRead; break;
     case State::open:
       if (!peer_ended_ && hold_ == Hold::none && !paused_ && !blocked()) wanted = IoEvent::kRead;
@@ -290,7 +296,7 @@ void StreamConnection::settle_marked() noexcept {
   if (state_ == State::connecting && !close_asked_) return advance_connect();
   if (joined_) return handle_joined(0);
   if (failure_ == NetError::system) return destroy(failure_);
-  if (state_ == State::handshake || state_ == State::lingering) {
+  if (state_ < State::open || state_ == State::lingering) {
     if (close_asked_) destroy(NetError::none);
     return;
   }
@@ -299,6 +305,7 @@ void StreamConnection::settle_marked() noexcept {
 }
 
 void StreamConnection::time_out(Refusal reason) noexcept {
+  if (state_ == State::proxy_header) return refuse_proxy(reason, "its PROXY header did not come in time");
   // Not idle: it waits for us.
   if (state_ == State::open && (paused_ || (hold_ == Hold::rate && reason == Refusal::idle_timeout))) return;
   if (joined_) {
@@ -353,7 +360,8 @@ void StreamConnection::destroy(NetError why) noexcept {
   }
   if (counted_ && why != NetError::none && why != NetError::closed && !refused_)
     instance_.stats[CoreCounter::failed].add();
-  if (!outbound_ && instance_.recorder && instance_.recorder->wants_session()) record_end(why);
+  if (!outbound_ && state_ != State::proxy_header && instance_.recorder && instance_.recorder->wants_session())
+    record_end(why);
   event_.stop();
   if (reset_asked_ || (unsent() && why != NetError::none)) {
     // What the peer got is not whole: a FIN would say that it is.

@@ -24,6 +24,7 @@ class Instance;
 class SplicePipe;
 class TimeoutQueue;
 struct ClientEntry;
+struct ProxyHeader;
 struct LimitRule;
 struct SessionStatus;
 
@@ -56,6 +57,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool ended_first() const noexcept override { return ended_first_; }
   NetAddress peer_address() const noexcept override { return peer_.plain(); }
   NetAddress local_address() const noexcept override;
+  std::string_view server_name() const noexcept override { return tls_ ? tls_->server_name() : std::string_view(); }
   SessionInfo info() const noexcept override;
 
   // ---- For the instance and the worker ----
@@ -78,8 +80,9 @@ class StreamConnection final : public Stream, public TimeoutNode {
 
  private:
   enum class State : std::uint8_t {
-    connecting,  // outbound
-    handshake,   // TLS
+    connecting,    // outbound
+    proxy_header,  // a proxy's, and nobody's session yet
+    handshake,     // TLS
     open,
     closing,    // no more input; ends when the output is sent
     lingering,  // FIN sent; reads and drops until the peer's FIN, so that no reset overtakes the last answer
@@ -94,6 +97,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   static void on_event(int descriptor, short events, void* self) noexcept;
   void handle(short events) noexcept;
   bool outbound() const noexcept { return outbound_; }
+  void advance() noexcept;
   void advance_connect() noexcept;
   void fail_connect(NetError why, std::string_view message) noexcept;
   void advance_handshake() noexcept;
@@ -132,6 +136,13 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void over_limit(const LimitRule& rule) noexcept;
   void record_end(NetError why) noexcept;
 
+  // Behind a proxy (stream_proxy.cc).
+  void await_proxy_header() noexcept;
+  void read_proxy_header() noexcept;
+  void take_over_from_proxy(const ProxyHeader& header);
+  void begin_proxied_session() noexcept;
+  void refuse_proxy(Refusal reason, std::string_view why) noexcept;
+
   // Joined (stream_join.cc): these answer false when both streams are gone.
   void handle_joined(short events) noexcept;
   bool pass_on() noexcept;
@@ -158,6 +169,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   std::unique_ptr<std::vector<std::byte>> input_;   // received, not consumed
   std::unique_ptr<std::vector<std::byte>> output_;  // written, not taken by the kernel
   mutable std::unique_ptr<std::string> peer_text_;
+  std::unique_ptr<const NetAddress> destination_;  // that a PROXY header told
   ClientEntry* client_;
   std::size_t output_sent_ = 0;  // bytes of *output_ that are gone already
   std::uint64_t id_;

@@ -172,6 +172,7 @@ void StreamConnection::refuse(Refusal reason, bool blamed) noexcept {
 }
 
 NetAddress StreamConnection::local_address() const noexcept {
+  if (destination_) return *destination_;
   sockaddr_storage storage;
   socklen_t length = sizeof storage;
   if (getsockname(descriptor_, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};

@@ -113,6 +113,7 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
       script_(parts.script),
       counts_clients_(limits.max_sessions_per_client || message_rate.limited() || byte_rate.limited() || limit_set),
       timeout_timer_(worker_io.loop(), [this] { run_timeouts(); }) {
+  if (configuration.proxy_protocol) proxied.set_timeout(configuration.proxy_protocol->timeout);
   awaiting.set_timeout(limits.first_message_timeout);
   active.set_timeout(limits.idle_timeout);
   // A datagram peer never says goodbye, and its address may be forged: it is forgotten sooner than a stream.
@@ -161,8 +162,9 @@ const Target* Instance::target(const TargetOptions& options, std::string_view ke
   return made;
 }
 
-DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& handler) noexcept {
-  return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler));
+DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& handler,
+                          std::span<const std::byte> preamble) noexcept {
+  return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler, preamble));
 }
 
 DatagramLink* Instance::link(const Target& target, DatagramLinkHandler& handler) noexcept {
@@ -204,24 +206,51 @@ void Instance::event(std::string_view kind, std::string_view detail) noexcept {
 
 bool Instance::banned(const Address& peer) const noexcept { return bans && bans->any() && bans->bans(peer, unix_ms()); }
 
-Instance::Admission Instance::admit_session(const Address& peer, Blame blame) noexcept {
+bool Instance::take_place(const Address& peer) noexcept {
+  if (draining || shared->drained.load(std::memory_order_relaxed)) {
+    refuse(Refusal::draining, peer);
+    return false;
+  }
+  // Counted first and looked at then: two workers that looked first would both find the last place.
+  const std::uint32_t open_before = shared->open.fetch_add(1, std::memory_order_relaxed);
+  if (limits.max_sessions && open_before >= limits.max_sessions) {
+    shared->open.fetch_sub(1, std::memory_order_relaxed);
+    refuse(Refusal::max_sessions, peer, Blame::nobody);
+    return false;
+  }
+  stats.open.add();
+  return true;
+}
+
+void Instance::give_back_place() noexcept {
+  shared->open.fetch_sub(1, std::memory_order_relaxed);
+  stats.open.subtract();
+}
+
+Instance::Admission Instance::admit_proxy(const Address& peer) noexcept {
+  if (configuration.proxy_protocol->from.contains(peer)) return {.admitted = take_place(peer)};
+  if (banned(peer)) {
+    refuse(Refusal::banned, peer);
+    return {.drop = true};
+  }
+  log::print(LogLevel::info, {configuration.name}, "a connection of {} is refused: it is not in proxy_protocol.from",
+             peer.empty() ? "unix" : peer.host());
+  refuse(Refusal::bad_message, peer);
+  return {};
+}
+
+Instance::Admission Instance::admit_session(const Address& peer, Blame blame, Place place) noexcept {
   const Duration now = io.now();
   if (banned(peer)) {
     refuse(Refusal::banned, peer);
     return {.drop = true};
   }
-  if (draining || shared->drained.load(std::memory_order_relaxed)) {
-    refuse(Refusal::draining, peer);
-    return {};
-  }
-  // Counted first and looked at then: two workers that looked first would both find the last place.
-  const std::uint32_t open_before = shared->open.fetch_add(1, std::memory_order_relaxed);
+  if (place == Place::wanted && !take_place(peer)) return {};
   const auto refused = [&](Refusal reason, Blame whose, bool drop = false) {
-    shared->open.fetch_sub(1, std::memory_order_relaxed);
+    if (place == Place::wanted) give_back_place();
     refuse(reason, peer, whose);
     return Admission{.drop = drop};
   };
-  if (limits.max_sessions && open_before >= limits.max_sessions) return refused(Refusal::max_sessions, Blame::nobody);
   ClientEntry* client = nullptr;
   if (counts_clients_) {
     client = shared->clients.acquire(peer.client(), limits.max_sessions_per_client, now, limit_set);
@@ -239,14 +268,12 @@ Instance::Admission Instance::admit_session(const Address& peer, Blame blame) no
     return refused(Refusal::accept_rate, Blame::nobody);
   }
   stats[CoreCounter::sessions].add();
-  stats.open.add();
   return {.admitted = true, .client = client};
 }
 
 void Instance::session_ended(ClientEntry* client) noexcept {
   if (client) shared->clients.release(client, io.now());
-  shared->open.fetch_sub(1, std::memory_order_relaxed);
-  stats.open.subtract();
+  give_back_place();
   check_idle();
 }
 
@@ -269,9 +296,10 @@ void Instance::charge_bytes(ClientEntry& client, std::size_t bytes) const noexce
 }
 
 void Instance::arm_timeouts() noexcept {
-  Duration next =
-      std::min({awaiting.deadline(), active.deadline(), half_open.deadline(), lingering.deadline(), peers.deadline()});
-  if (drain_quiet_ > Duration::zero() && (awaiting.size() || active.size() || half_open.size() || peers.size()))
+  Duration next = std::min({proxied.deadline(), awaiting.deadline(), active.deadline(), half_open.deadline(),
+                            lingering.deadline(), peers.deadline()});
+  if (drain_quiet_ > Duration::zero() &&
+      (proxied.size() || awaiting.size() || active.size() || half_open.size() || peers.size()))
     next = std::min(next, io.now() + drain_quiet_ / 4);
   // A timer that fires early costs a look; setting it for every session would cost a heap operation each.
   if (next >= armed_for_) return;
@@ -288,13 +316,14 @@ void Instance::run_timeouts() noexcept {
       // Out of the way of this loop should the session need longer to end.
       queue->remove(*node);
       queue->add(*node, now);
-      stream->time_out(queue == &awaiting ? Refusal::first_message_timeout : Refusal::idle_timeout);
+      stream->time_out(queue == &awaiting || queue == &proxied ? Refusal::first_message_timeout
+                                                               : Refusal::idle_timeout);
       io.settle();
     }
   }
   while (TimeoutNode* node = peers.expired(now)) datagram_sessions.end(static_cast<DatagramSession&>(*node));
   if (drain_quiet_ > Duration::zero()) {
-    for (TimeoutQueue* queue : {&awaiting, &active, &half_open}) {
+    for (TimeoutQueue* queue : {&proxied, &awaiting, &active, &half_open}) {
       for (TimeoutNode* node = queue->first(); node; node = queue->after(*node))
         static_cast<StreamConnection*>(node)->drain_if_quiet(drain_quiet_);
     }

@@ -84,7 +84,8 @@ class Instance final : public Context {
   Hook* hook(std::string_view name) noexcept override;
   TimerHandle timer(TimerHandler& handler) noexcept override;
   const Target* target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept override;
-  DialHandle dial(const Target& target, Duration timeout, DialHandler& handler) noexcept override;
+  DialHandle dial(const Target& target, Duration timeout, DialHandler& handler,
+                  std::span<const std::byte> preamble) noexcept override;
   DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept override;
   SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
   void event(std::string_view kind, std::string_view detail) noexcept override;
@@ -99,8 +100,12 @@ class Instance final : public Context {
   // its own, a datagram's has not; and that the service is busy is nobody's fault.
   enum class Blame : std::uint8_t { stream, datagram, nobody };
   bool banned(const Address& peer) const noexcept;
-  // Whether a new session may begin; counts it, or the reason why not.
-  Admission admit_session(const Address& peer, Blame blame = Blame::stream) noexcept;
+  // Whether a new session may begin; counts it, or the reason why not. One that comes through a proxy has a place
+  // already, which stays its own.
+  enum class Place : std::uint8_t { wanted, taken };
+  Admission admit_session(const Address& peer, Blame blame = Blame::stream, Place place = Place::wanted) noexcept;
+  // With proxy_protocol: whether a connection may stay until its header says whose session it is.
+  Admission admit_proxy(const Address& peer) noexcept;
   // What admit_session counted is given back.
   void session_ended(ClientEntry* client) noexcept;
   // An outbound one is gone.
@@ -133,7 +138,8 @@ class Instance final : public Context {
   // Ends the sessions of a client that was banned.
   void end_sessions_of(const Address& client) noexcept;
   std::size_t sessions() const noexcept {
-    return awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size() + peers.size();
+    return proxied.size() + awaiting.size() + active.size() + half_open.size() + lingering.size() + outbound.size() +
+           peers.size();
   }
   // Calls `task` once there is no session left (soon, never from inside this call).
   void when_idle(std::function<void()> task);
@@ -154,6 +160,7 @@ class Instance final : public Context {
   std::size_t input_limit = 0;
 
   // Every stream is in exactly one of these, datagram peers are in `peers` and datagram_sessions.
+  TimeoutQueue proxied;    // no PROXY header yet: its timeout, absolute
   TimeoutQueue awaiting;   // no message yet: first_message_timeout, absolute
   TimeoutQueue active;     // idle_timeout
   TimeoutQueue half_open;  // joined, and one way has ended: half_open_timeout after the last byte
@@ -168,11 +175,13 @@ class Instance final : public Context {
  private:
   class InstanceTimer;
   Instance(WorkerIo& io, Parts parts);
+  bool take_place(const Address& peer) noexcept;
+  void give_back_place() noexcept;
   void run_timeouts() noexcept;
   void tell_drain() noexcept;
   void check_idle();
   // The queues of streams that are sessions.
-  auto session_queues() noexcept { return std::array{&awaiting, &active, &half_open, &lingering}; }
+  auto session_queues() noexcept { return std::array{&proxied, &awaiting, &active, &half_open, &lingering}; }
 
   Script* script_;
   const bool counts_clients_;

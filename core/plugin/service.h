@@ -126,6 +126,8 @@ class Stream {
   // Whom the stream is from, and the address that it came to: those that a PROXY header has told, if there was one.
   virtual NetAddress peer_address() const noexcept = 0;
   virtual NetAddress local_address() const noexcept = 0;
+  // The host that a client of TLS asked for (SNI), as it came: not checked. Empty without.
+  virtual std::string_view server_name() const noexcept = 0;
   // Makes the text of the peer's address: not for every message.
   virtual SessionInfo info() const noexcept = 0;
 
@@ -443,7 +445,9 @@ class Context {
   // Connects within `timeout`: the name, the connection and TLS together. A name's addresses are tried in turn. The
   // handler, which outlives the attempt, is called exactly once, from the loop and never from inside dial. The stream is
   // the service's: it counts bytes but is no session, and ends with the service at the latest.
-  virtual DialHandle dial(const Target& target, Duration timeout, DialHandler& handler) noexcept = 0;
+  // `preamble`, a few hundred bytes at most, is sent once the connection stands, in front of TLS: a PROXY header.
+  virtual DialHandle dial(const Target& target, Duration timeout, DialHandler& handler,
+                          std::span<const std::byte> preamble = {}) noexcept = 0;
   // A UDP target whose host is a name takes its first address; null, with the reason in the log, when there is none yet.
   virtual DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept = 0;
 

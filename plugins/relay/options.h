@@ -54,6 +54,10 @@ inline constexpr Option kBackendFields[] = {
      .min = 0,
      .max = 1'000'000},
     {.key = "rate", .type = OptionType::rate, .fallback = "0", .help = "new sessions; 0: no limit", .max = 1e6},
+    {.key = "send_proxy",
+     .type = OptionType::choice,
+     .help = "the PROXY header that this one gets; default: send_proxy of the service",
+     .choices = "none|v1|v2"},
     {.key = "tls", .type = OptionType::table, .help = "how a tls:// backend is checked", .fields = kBackendTlsFields},
 };
 
@@ -257,6 +261,17 @@ inline constexpr Option kOptions[] = {
      .help = "of one attempt: the name, the connection and TLS",
      .min = 0.01,
      .max = 300},
+    {.key = "send_proxy",
+     .type = OptionType::choice,
+     .fallback = "none",
+     .help =
+         "tells backends the client's address in a PROXY header of this version, in front of all else, TLS included; "
+         "they have to expect it",
+     .choices = "none|v1|v2"},
+    {.key = "proxy_crc",
+     .type = OptionType::boolean,
+     .fallback = "false",
+     .help = "headers of version 2 have a CRC32C"},
     {.key = "attempts",
      .type = OptionType::integer,
      .fallback = "3",

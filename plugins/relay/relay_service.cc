@@ -45,10 +45,6 @@ RelayService::RelayService(Context& context, RelaySettings settings, RelayState&
 
 RelayService::~RelayService() = default;
 
-const Target& RelayService::target(const Member& member) const noexcept {
-  return *targets_[static_cast<std::size_t>(&member - set_->members().data())];
-}
-
 template <typename Session>
 std::expected<Place, NoPlace> RelayService::choose(const Session& session,
                                                    std::span<const Backend* const> tried) noexcept {

@@ -72,7 +72,10 @@ class RelayService final : public Service, private TimerHandler, private WakeHan
   RelayState& state() noexcept { return state_; }
   Random& random() noexcept { return random_; }
   Duration now() const noexcept { return context_.now(); }
-  const Target& target(const Member& member) const noexcept;
+  const Target& target(const Member& member) const noexcept { return *targets_[index_of(member)]; }
+  const SendProxySettings& send_proxy(const Member& member) const noexcept {
+    return settings_.send_proxy[index_of(member)];
+  }
 
   // A place for a session: of the backend that on_choose names, or by the balancer.
   template <typename Session>  // Stream or DatagramPeer
@@ -93,6 +96,9 @@ class RelayService final : public Service, private TimerHandler, private WakeHan
   SessionList<UdpSession> peers;
 
  private:
+  std::size_t index_of(const Member& member) const noexcept {
+    return static_cast<std::size_t>(&member - set_->members().data());
+  }
   void on_timer() noexcept override;  // the tick, or a place that became free
   void on_place_free() noexcept override { tick_->strike(); }
   void start_tick() noexcept;

@@ -31,6 +31,16 @@ Balance balance_of(std::string_view text) noexcept {
   return text == "first" ? Balance::first : Balance::round_robin;
 }
 
+SendProxy send_proxy_of(std::string_view text) noexcept {
+  if (text == "v1") return SendProxy::v1;
+  return text == "v2" ? SendProxy::v2 : SendProxy::none;
+}
+
+SendProxySettings read_send_proxy(const Options& options, const Options& backend) noexcept {
+  const Options& said = backend.has("send_proxy") ? backend : options;
+  return {.version = send_proxy_of(said.text("send_proxy")), .crc = options.boolean("proxy_crc")};
+}
+
 // "200", "200-399".
 std::optional<StatusRange> parse_status(std::string_view text) noexcept {
   const auto number = [](std::string_view part) -> std::uint16_t {
@@ -108,6 +118,22 @@ void validate_backends(const Options& options, Problems& problems) {
 
 bool relays_datagrams(const Options& options) {
   return options.count("backends") != 0 && is_udp(options.table_at("backends", 0).text("address"));
+}
+
+void validate_send_proxy(const Options& options, Problems& problems) {
+  bool version_2 = false;
+  for (std::size_t at = 0; at < options.count("backends"); ++at) {
+    const Options& backend = options.table_at("backends", at);
+    const SendProxy version = read_send_proxy(options, backend).version;
+    version_2 |= version == SendProxy::v2;
+    if (version == SendProxy::none || !is_udp(backend.text("address"))) continue;
+    const bool own = backend.has("send_proxy");
+    problems.add(own ? fmt::format("backends[{}].send_proxy", at + 1) : "send_proxy",
+                 "is for streams, and the backends are udp://");
+    if (!own) break;
+  }
+  if (options.has("proxy_crc") && options.boolean("proxy_crc") && !version_2)
+    problems.add("proxy_crc", "needs send_proxy = \"v2\"");
 }
 
 void validate_transports(const Options& options, Problems& problems) {
@@ -238,6 +264,7 @@ void validate_settings(const Options& options, Problems& problems) noexcept {
       problems.add("hash_load", "needs balance = \"hash\"");
     }
     validate_transports(options, problems);
+    validate_send_proxy(options, problems);
     validate_health(options, problems);
     read_faults(options, &problems);
     validate_order(options, "retry", "backoff", "max_backoff", problems);
@@ -259,6 +286,7 @@ RelaySettings read_settings(const Options& options) {
                                      .max_sessions = number(backend, "max_sessions"),
                                      .rate = backend.number("rate")});
     settings.tls.push_back(read_tls(backend.table("tls")));
+    settings.send_proxy.push_back(read_send_proxy(options, backend));
   }
   settings.set.slow_start = options.duration("slow_start");
   settings.set.fail_open = options.boolean("fail_open");

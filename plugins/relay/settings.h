@@ -6,6 +6,7 @@
 #include "plugins/relay/balancer.h"
 #include "plugins/relay/fault.h"
 #include "plugins/relay/retry.h"
+#include "plugins/relay/send_proxy.h"
 #include "plugins/relay/wait_queue.h"
 
 #include <cstdint>
@@ -51,7 +52,8 @@ struct BackendTls {
 
 struct RelaySettings {
   SetSettings set;
-  std::vector<BackendTls> tls;  // for each backend of the set
+  std::vector<BackendTls> tls;                // for each backend of the set
+  std::vector<SendProxySettings> send_proxy;  // likewise
   BalanceSettings balance;
   Duration connect_timeout{};
   RetrySettings retry;

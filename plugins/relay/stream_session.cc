@@ -43,7 +43,9 @@ void StreamSession::dial(Place place) noexcept {
   ++attempts_->made;
   attempts_->dialed_at = service_.now();
   service_.context().count(kDials);
-  dial_ = service_.context().dial(service_.target(place_.member()), service_.settings().connect_timeout, *this);
+  const Member& member = place_.member();
+  dial_ = service_.context().dial(service_.target(member), service_.settings().connect_timeout, *this,
+                                  session_header(service_.send_proxy(member), *client_).view());
   if (!dial_) give_up("out of memory");
 }
 

@@ -25,6 +25,7 @@ class StubStream : public Stream {
   bool ended_first() const noexcept override { return false; }
   NetAddress peer_address() const noexcept override { return {.family = 4, .port = 4711, .bytes = {192, 0, 2, 7}}; }
   NetAddress local_address() const noexcept override { return {.family = 4, .port = 7, .bytes = {192, 0, 2, 1}}; }
+  std::string_view server_name() const noexcept override { return {}; }
   SessionInfo info() const noexcept override { return {1, "192.0.2.7:4711", Transport::tcp}; }
   using Stream::write;
 
@@ -42,7 +43,7 @@ class StubContext : public Context {
   Hook* hook(std::string_view) noexcept override { return nullptr; }
   TimerHandle timer(TimerHandler&) noexcept override { return {}; }
   const Target* target(const TargetOptions&, std::string_view, Problems&) noexcept override { return nullptr; }
-  DialHandle dial(const Target&, Duration, DialHandler&) noexcept override { return {}; }
+  DialHandle dial(const Target&, Duration, DialHandler&, std::span<const std::byte>) noexcept override { return {}; }
   DatagramLink* link(const Target&, DatagramLinkHandler&) noexcept override { return nullptr; }
   SharedState* shared_state(SharedState* (*)() noexcept) noexcept override { return nullptr; }
   void event(std::string_view, std::string_view) noexcept override {}

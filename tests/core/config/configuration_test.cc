@@ -303,6 +303,19 @@ void limits_are_checked(void**) {
   expect(with_limits(nine), "services[1].limits: 9 limits: a service may have at most 8");
 }
 
+void proxies_are_named(void**) {
+  const auto with_proxies = [](const std::string& keys) { return with_service("proxy_protocol = { " + keys + " }"); };
+  expect_exactly(with_proxies("from = \"10.0.0.7\""), "");
+  expect_exactly(with_proxies("from = { \"10.0.0.0/8\", \"unix\" }, timeout = \"1s\", max_size = \"4KiB\""), "");
+  expect(with_proxies(""), "services[1].proxy_protocol.from: is missing");
+  expect(with_proxies("from = {}"), "services[1].proxy_protocol.from: is empty: nobody could connect");
+  expect(with_proxies("from = { \"10.0.0.7\", \"lb.lan\" }"), "services[1].proxy_protocol.from[2]: \"lb.lan\"");
+  expect(with_proxies("from = \"unix\", max_size = 106"), "services[1].proxy_protocol.max_size: ");
+  expect(
+      with_service("listen = { \"tcp://127.0.0.1:0\", \"udp://127.0.0.1:0\" }, proxy_protocol = { from = \"unix\" }"),
+      "services[1].proxy_protocol: a header in front of a stream is no matter of udp://127.0.0.1:0: give the");
+}
+
 void bans_are_switched_on_by_their_table(void**) {
   const auto bans_of = [](const std::string& bans) {
     Registry registry;
@@ -446,6 +459,7 @@ int main() {
       cmocka_unit_test(plugins_and_hooks_are_looked_up),
       cmocka_unit_test(tls_and_its_listeners_belong_together),
       cmocka_unit_test(limits_are_checked),
+      cmocka_unit_test(proxies_are_named),
       cmocka_unit_test(bans_are_switched_on_by_their_table),
       cmocka_unit_test(long_unix_paths_are_refused),
       cmocka_unit_test(all_mistakes_are_reported_in_order),

@@ -89,6 +89,7 @@ struct NoOptions final : Options {
   std::string_view text_at(std::string_view, std::size_t) const noexcept override { return {}; }
   const Options& table(std::string_view) const noexcept override { return *this; }
   const Options& table_at(std::string_view, std::size_t) const noexcept override { return *this; }
+  std::uint8_t listens() const noexcept override { return 0; }
   bool has_hook(std::string_view) const noexcept override { return false; }
 };
 

@@ -201,6 +201,27 @@ void checks_that_make_no_sense(void**) {
   check({{two + "health = { check = 'hook' }", ""}, {udp + "health = { check = 'hook' }", ""}}, true);
 }
 
+void headers_are_for_streams(void**) {
+  const Reading reading(R"(backends = { 'tcp://a:1', { address = 'tls://a:2', send_proxy = 'none' },
+                                        { address = 'unix://a', send_proxy = 'v1' } },
+                           send_proxy = 'v2', proxy_crc = true)");
+  assert_string_equal(reading.problems.c_str(), "");
+  const std::vector<SendProxySettings>& found = reading.settings->send_proxy;
+  assert_int_equal(found.size(), 3);
+  assert_true(found[0] == (SendProxySettings{SendProxy::v2, true}));
+  assert_true(found[1].version == SendProxy::none && found[2].version == SendProxy::v1);
+  const std::string two(kTwo);
+  assert_true(Reading(two).settings->send_proxy[0] == SendProxySettings{});
+  const std::string udp = "backends = { 'udp://a:1', ";
+  check({
+      {udp + "'udp://a:2' }, send_proxy = 'v2'", "send_proxy: is for streams, and the backends are udp://"},
+      {udp + "{ address = 'udp://a:2', send_proxy = 'v1' } }",
+       "backends[2].send_proxy: is for streams, and the backends are udp://"},
+      {two + "send_proxy = 'v1', proxy_crc = true", "proxy_crc: needs send_proxy = \"v2\""},
+      {two + "proxy_crc = false", ""},
+  });
+}
+
 void numbers_that_contradict_each_other(void**) {
   const std::string two(kTwo);
   check({
@@ -230,7 +251,7 @@ int main() {
       cmocka_unit_test(the_schema_makes_sense),     cmocka_unit_test(defaults_are_those_of_the_rules),
       cmocka_unit_test(what_is_written_is_read),    cmocka_unit_test(backends_that_make_no_sense),
       cmocka_unit_test(checks_that_make_no_sense),  cmocka_unit_test(numbers_that_contradict_each_other),
-      cmocka_unit_test(short_tables_are_described),
+      cmocka_unit_test(short_tables_are_described), cmocka_unit_test(headers_are_for_streams),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -99,7 +99,7 @@ inline constexpr Option kFaultFields[] = {
      .help = "the same seed makes the same decisions; 0 draws one, which the list of faults shows",
      .min = 0,
      .max = static_cast<double>(kMaxFaultSeed)},
-    {.key = "latency", .type = OptionType::duration, .help = "latency: how long bytes are under way", .max = 86400},
+    {.key = "latency", .type = OptionType::duration, .help = "latency: time that bytes are under way", .max = 86400},
     {.key = "jitter",
      .type = OptionType::duration,
      .help = "latency: how far it varies, up or down; of distribution = \"normal\" the standard deviation",

@@ -343,6 +343,13 @@ void StreamConnection::cut(Refusal reason, bool blamed) noexcept {
   mark();
 }
 
+bool StreamConnection::reusable() const noexcept {
+  if (state_ != State::open || close_asked_ || peer_ended_ || output_ended_ || end_output_asked_) return false;
+  if (input_ || unsent() || joined_) return false;
+  std::byte byte;
+  return recv(descriptor_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void StreamConnection::abandon() noexcept {
   attempt_ = nullptr;
   destroy(NetError::none);

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace portolan {
@@ -77,6 +78,18 @@ class StreamConnection final : public Stream, public TimeoutNode {
   // Nobody waits for this connection any more.
   void abandon() noexcept;
   SessionStatus status() const;
+
+  // ---- For a pool ----
+  // Open in both directions with nothing under way in either: what waits in the socket would be of no exchange.
+  bool reusable() const noexcept;
+  // Calls a handler outside of the stream's events as if inside of them. Not from a callback of any stream.
+  template <typename Callback>
+  void in_turn(Callback&& callback) noexcept {
+    begin_turn();
+    std::forward<Callback>(callback)();
+    in_turn_ = false;
+    if (flush_turn()) finish_callback();
+  }
 
  private:
   enum class State : std::uint8_t {
@@ -204,7 +217,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool reset_asked_ : 1 = false;       // close with a reset
   bool end_output_asked_ : 1 = false;  // FIN or close_notify after the output
   bool ended_first_ : 1 = false;
-  bool output_ended_ : 1 = false;      // sent
+  bool output_ended_ : 1 = false;  // sent
 };
 
 }  // namespace portolan

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "limits/ban_list.h"
+#include "net/connection_pool.h"
 #include "net/dial_attempt.h"
 #include "net/session_status.h"
 #include "net/stream_connection.h"
@@ -124,8 +125,11 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
 
 Instance::~Instance() {
   when_idle_ = nullptr;  // whoever waited has let go of it
+  // Not served yet, when a reload has failed: what runs by itself has to stop before its connections do.
+  if (service) tell_drain();
   abort_all();
   service.reset();
+  pools_.clear();
   while (TimeoutNode* node = attempts.first()) static_cast<DialAttempt*>(node)->cancel();
   while (!links.empty()) (*links.begin())->release();
   for (InstanceTimer* timer : timers_) delete timer;
@@ -165,6 +169,17 @@ const Target* Instance::target(const TargetOptions& options, std::string_view ke
 DialHandle Instance::dial(const Target& target, Duration timeout, DialHandler& handler,
                           std::span<const std::byte> preamble) noexcept {
   return DialHandle(DialAttempt::begin(*this, static_cast<const OutboundTarget&>(target), timeout, handler, preamble));
+}
+
+Pool* Instance::pool(const Target& target, const PoolOptions& options) noexcept {
+  for (const auto& pool : pools_)
+    if (&pool->target() == &target) return pool.get();
+  Pool* made = nullptr;
+  contain("a pool of connections", [&] {
+    pools_.push_back(std::make_unique<ConnectionPool>(*this, target, options));
+    made = pools_.back().get();
+  });
+  return made;
 }
 
 DatagramLink* Instance::link(const Target& target, DatagramLinkHandler& handler) noexcept {
@@ -382,7 +397,9 @@ CommandReply Instance::command(const OperatorCommand& order) {
 
 // Once: a generation that a reload retired is drained again at a stop.
 void Instance::tell_drain() noexcept {
-  if (!std::exchange(told_drain_, true)) service->drain();
+  if (std::exchange(told_drain_, true)) return;
+  service->drain();
+  for (const auto& pool : pools_) pool->drain();
 }
 
 void Instance::abort_all() noexcept {

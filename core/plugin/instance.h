@@ -30,6 +30,7 @@
 namespace portolan {
 
 class BanList;
+class ConnectionPool;
 class DialAttempt;
 class OutboundTarget;
 class UdpLink;
@@ -86,6 +87,7 @@ class Instance final : public Context {
   const Target* target(const TargetOptions& options, std::string_view key, Problems& problems) noexcept override;
   DialHandle dial(const Target& target, Duration timeout, DialHandler& handler,
                   std::span<const std::byte> preamble) noexcept override;
+  Pool* pool(const Target& target, const PoolOptions& options) noexcept override;
   DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept override;
   SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
   void event(std::string_view kind, std::string_view detail) noexcept override;
@@ -187,6 +189,7 @@ class Instance final : public Context {
   const bool counts_clients_;
   std::vector<InstanceTimer*> timers_;
   std::vector<std::unique_ptr<OutboundTarget>> targets_;
+  std::vector<std::unique_ptr<ConnectionPool>> pools_;
   std::map<std::string, NameHandle> names_asked_;
   LoopTimer timeout_timer_;
   Duration armed_for_ = Duration::max();

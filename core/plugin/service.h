@@ -10,7 +10,7 @@
 #include <utility>
 
 // Names used below, in the order of this file: Stream and its StreamHandler, DatagramPeer, Service; then what core
-// grants: Hook, Timer, Target and Dial, DatagramLink, SharedState, all through Context.
+// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, SharedState, all through Context.
 
 namespace portolan {
 
@@ -57,8 +57,8 @@ enum class LogLevel : std::uint8_t { error, warning, info, debug };
 
 // An address as a plain value; family 0: none, as of a unix peer.
 struct NetAddress {
-  std::uint8_t family = 0;     // 4 or 6
-  std::uint16_t port = 0;      // in the machine's order
+  std::uint8_t family = 0;      // 4 or 6
+  std::uint16_t port = 0;       // in the machine's order
   std::uint8_t bytes[16] = {};  // in the network's order; 4 or 16 of them
 };
 
@@ -397,6 +397,50 @@ class DialHandle {
   Dial* dial_ = nullptr;
 };
 
+struct PoolOptions {
+  std::uint32_t max_connections = 64;  // in use, idle, and being dialed
+  std::uint32_t max_idle = 8;
+  std::uint32_t max_waiters = 1024;
+  Duration idle_timeout = std::chrono::seconds(60);  // 0: none
+  Duration max_lifetime{};                           // of a connection; 0: none
+};
+struct PoolStatistics {
+  // Now.
+  std::uint32_t active = 0;
+  std::uint32_t idle = 0;
+  std::uint32_t dialing = 0;
+  std::uint32_t waiters = 0;
+  // Since the pool was made.
+  std::uint64_t created = 0;
+  std::uint64_t reused = 0;          // handed out again
+  std::uint64_t failed = 0;          // attempts to connect
+  std::uint64_t stale = 0;           // dropped while idle: the peer closed, or spoke unasked
+  std::uint64_t expired = 0;         // dropped while idle: idle_timeout, max_lifetime, over max_idle
+  std::uint64_t handed_out = 0;      // created or reused
+  std::uint64_t waited_in_vain = 0;  // acquire timed out
+  Duration wait_total{};             // from acquire to the stream, of all that were handed out
+  Duration wait_max{};
+};
+
+// Connections to one target that are used for one exchange after the other. Owned by core, lives as long as the service;
+// it keeps none while the service drains.
+class Pool {
+ public:
+  // As Context::dial, with a connection that is idle or a new one; when there is room for neither, the handler waits its
+  // turn. `timeout` is for the wait and the connection together. A stream that was in use before has bytes_out(): should
+  // it end before it has answered, the peer had closed it already, and the request may be tried again.
+  // Empty, and nothing is told, when max_waiters wait already.
+  virtual DialHandle acquire(Duration timeout, DialHandler& handler) noexcept = 0;
+  // The exchange on this stream of the pool is over, and the next may begin: its handler is not called any more, not even
+  // on_close. What was read and not consumed, or not sent yet, makes it useless, and it is closed. A stream that is not
+  // given back ends as any other does: by its handler, or by the peer.
+  virtual void give_back(Stream& stream) noexcept = 0;
+  virtual PoolStatistics statistics() const noexcept = 0;
+
+ protected:
+  ~Pool() = default;
+};
+
 // A UDP socket of the service's own, connected to one target.
 class DatagramLink {
  public:
@@ -448,6 +492,9 @@ class Context {
   // `preamble`, a few hundred bytes at most, is sent once the connection stands, in front of TLS: a PROXY header.
   virtual DialHandle dial(const Target& target, Duration timeout, DialHandler& handler,
                           std::span<const std::byte> preamble = {}) noexcept = 0;
+  // The connections of this service, on this worker, to a target: one pool, with the options that were given first. Null
+  // when out of memory.
+  virtual Pool* pool(const Target& target, const PoolOptions& options) noexcept = 0;
   // A UDP target whose host is a name takes its first address; null, with the reason in the log, when there is none yet.
   virtual DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept = 0;
 

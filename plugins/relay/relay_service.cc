@@ -39,7 +39,7 @@ RelayService::RelayService(Context& context, RelaySettings settings, RelayState&
       tick_(context.timer(*this)),
       queue_(state.waiters(), settings_.queue, *this) {
   faults_ = state.faults_for(settings_.faults);
-  if (context.worker() == 0) prober_ = std::make_unique<Prober>(context_, state_, *set_, targets_, settings_, random_);
+  if (context.worker() == 0 && set_->settings().health.active) prober_ = std::make_unique<Prober>(*this, *set_);
   start_tick();
 }
 

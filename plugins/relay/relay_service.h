@@ -56,7 +56,7 @@ class SessionList {
 
 class RelayService final : public Service, private TimerHandler, private WakeHandler {
  public:
-  // Throws std::bad_alloc. `targets` are those of the set's members, in its order.
+  // Throws std::bad_alloc, or std::runtime_error with what is wrong with a check. `targets` are those of the set's members, in its order.
   RelayService(Context& context, RelaySettings settings, RelayState& state, std::shared_ptr<const BackendSet> set,
                std::vector<const Target*> targets);
   ~RelayService() override;

@@ -74,10 +74,18 @@ std::string name_or_address(const Options& backend) {
   return std::string(backend.has("name") ? backend.text("name") : backend_name(backend.text("address")));
 }
 
-void validate_tls(const Options& backend, const std::string& path, Problems& problems) {
+// It may be that of a backend that sessions are relayed to by tcp://.
+bool checks_tls(const Options& options) noexcept {
+  return options.has("health") && check_kind(options.table("health").text("check")) == CheckKind::tls;
+}
+
+void validate_tls(const Options& backend, bool checks, const std::string& path, Problems& problems) {
+  if (checks && backend.text("address").starts_with("unix://")) {
+    problems.add(path, "is unix://: health.check = \"tls\" needs tcp:// or tls://");
+  }
   if (!backend.has("tls")) return;
   const Options& tls = backend.table("tls");
-  if (!backend.text("address").starts_with("tls://")) {
+  if (!checks && !backend.text("address").starts_with("tls://")) {
     problems.add(path + ".tls", fmt::format("needs a tls:// address, and this one is {}", backend.text("address")));
   }
   if (tls.has("certificate") != tls.has("key")) {
@@ -112,7 +120,7 @@ void validate_backends(const Options& options, Problems& problems) {
       problems.add(path,
                    fmt::format("{} and backends[1] are not of one kind: either all are udp:// or none is", address));
     }
-    validate_tls(backend, path, problems);
+    validate_tls(backend, checks_tls(options), path, problems);
   }
 }
 
@@ -286,6 +294,9 @@ RelaySettings read_settings(const Options& options) {
                                      .max_sessions = number(backend, "max_sessions"),
                                      .rate = backend.number("rate")});
     settings.tls.push_back(read_tls(backend.table("tls")));
+    // A check of the handshake alone: nothing was said about the certificate.
+    if (checks_tls(options) && !backend.has("tls") && !backend.text("address").starts_with("tls://"))
+      settings.tls.back().verify = false;
     settings.send_proxy.push_back(read_send_proxy(options, backend));
   }
   settings.set.slow_start = options.duration("slow_start");

@@ -119,6 +119,9 @@ void what_is_written_is_read(void**) {
   assert_true(tls.name == "nas" && tls.ca == "ca.pem" && tls.certificate == "c.pem" && tls.key == "k.pem");
   assert_true(!tls.verify && tls.pins.size() == 89 && tls.pins[44] == ',');
   assert_true(found.tls.at(1).target().verify);
+  // A handshake of which nothing was said.
+  const Reading checks{"backends = { 'tcp://a:1', { address = 'tcp://a:2', tls = {} } }, health = { check = 'tls' }"};
+  assert_true(!checks.settings->tls.at(0).verify && checks.settings->tls.at(1).verify);
   assert_true(found.balance.balance == Balance::hash && found.balance.hash_load == 1.5);
   assert_true(!found.set.fail_open && found.set.slow_start == 20s && found.connect_timeout == 1s);
   assert_true(found.retry.attempts == 4 && found.retry.backoff == 1ms && found.retry.max_backoff == 2ms);
@@ -163,6 +166,8 @@ void backends_that_make_no_sense(void**) {
        "backends[2]: udp://a:2 and backends[1] are not of one kind: either all are udp:// or none is"},
       {"backends = { { address = 'tcp://a:1', tls = {} } }",
        "backends[1].tls: needs a tls:// address, and this one is tcp://a:1"},
+      {"backends = { { address = 'tcp://a:1', tls = {} }, 'unix://x' }, health = { check = 'tls' }",
+       "backends[2]: is unix://: health.check = \"tls\" needs tcp:// or tls://"},
       {"backends = { { address = 'tls://a:1', tls = { key = 'k' } } }",
        "backends[1].tls.certificate: is missing: a client certificate is a PEM file and one with its key"},
       {"backends = { { address = 'tls://a:1', tls = { pins = 'abc=' } } }",

@@ -29,7 +29,7 @@ class ConnectionPool::Attempt final : public DialHandler {
  public:
   explicit Attempt(ConnectionPool& pool) noexcept : pool_(pool) {}
   void begin() noexcept {
-    dial_ = pool_.instance_.dial(pool_.target_, waiter_->deadline - pool_.instance_.now(), *this);
+    dial_ = pool_.instance_.dial(pool_.target_, waiter_->deadline - pool_.instance_.now(), *this, {});
   }
   bool under_way() const noexcept { return static_cast<bool>(dial_); }
   void belong_to(Waiter& waiter) noexcept {

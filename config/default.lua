@@ -1,4 +1,4 @@
--- What `./dev run` serves: two small services to try, on this machine only.
+-- What `./dev run` serves: three small services to try, on this machine only.
 --
 --   portolan check config/default.lua     says what is wrong with it, if anything
 --   portolan help configuration           the keys of this file
@@ -63,6 +63,20 @@ return {
       tls = { self_signed = true },
       max_frame = "64KiB",
       unknown_type = "refuse",  -- or "ignore": count it and go on
+    },
+
+    -- The echo once more, through a relay, whose connections can be broken on purpose while they are open:
+    --   portolan fault add relay latency latency=300ms      then  printf 'hello\nquit\n' | nc 127.0.0.1 7011
+    {
+      plugin = "relay",
+      name = "relay",
+      listen = "tcp://127.0.0.1:7011",
+      backends = {
+        { address = "tcp://127.0.0.1:7007", name = "plain" },
+        { address = "tls://127.0.0.1:7008", name = "encrypted", tls = { verify = false } },  -- its certificate is its own
+      },
+      balance = "round_robin",  -- or random_two, least_sessions, hash, first
+      -- health = { every = "5s" },
     },
   },
 }

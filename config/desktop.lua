@@ -79,5 +79,20 @@ return {
 
     -- The plain form, [length u32][payload], for clients that know nothing of types.
     { plugin = "binary", name = "plain", listen = "tcp://127.0.0.1:7106", mode = "plain" },
+
+    -- The first service as a bad link would have it: how does your client bear it? `portolan fault` changes it while it runs.
+    {
+      plugin = "relay",
+      name = "bad-link",
+      listen = "tcp://127.0.0.1:7107",
+      backends = "tcp://127.0.0.1:7100",
+      faults = {
+        { kind = "latency", latency = "150ms", jitter = "50ms" },
+        { kind = "bandwidth", rate = "64KiB/s", direction = "to_client" },
+        { kind = "reset", after_bytes = "1MiB", probability = 0.1 },
+      },
+    },
+    { plugin = "relay", name = "bad-datagrams", listen = "udp://127.0.0.1:7107", backends = "udp://127.0.0.1:7100",
+      faults = { { kind = "loss", probability = 0.05 }, { kind = "reorder", gap = 2, probability = 0.02 } } },
   },
 }

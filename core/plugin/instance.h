@@ -169,7 +169,7 @@ class Instance final : public Context {
   TimeoutQueue lingering;  // closing: the peer has this long to take what is left
   TimeoutQueue outbound;   // dialed: no timeout of their own
   TimeoutQueue peers;
-  TimeoutQueue attempts;   // to dial; each has a timer of its own
+  TimeoutQueue attempts;  // to dial; each has a timer of its own
   std::set<UdpLink*> links;
   DatagramSessions datagram_sessions{*this};
   bool draining = false;

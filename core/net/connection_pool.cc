@@ -29,7 +29,7 @@ class ConnectionPool::Attempt final : public DialHandler {
  public:
   explicit Attempt(ConnectionPool& pool) noexcept : pool_(pool) {}
   void begin() noexcept {
-    dial_ = pool_.instance_.dial(pool_.target_, waiter_->deadline - pool_.instance_.now(), *this, {});
+    dial_ = pool_.instance_.dial(pool_.target_, waiter_->deadline - pool_.instance_.now(), *this, pool_.preamble_);
   }
   bool under_way() const noexcept { return static_cast<bool>(dial_); }
   void belong_to(Waiter& waiter) noexcept {
@@ -176,6 +176,7 @@ ConnectionPool::ConnectionPool(Instance& instance, const Target& target, const P
     : instance_(instance),
       target_(target),
       options_(options),
+      preamble_(options.preamble.begin(), options.preamble.end()),
       soon_(instance.io.loop(), [this] { run(); }),
       timer_(instance.io.loop(), [this] {
         armed_for_ = Duration::max();

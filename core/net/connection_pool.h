@@ -57,6 +57,7 @@ class ConnectionPool final : public Pool {
   Instance& instance_;
   const Target& target_;
   const PoolOptions options_;
+  const std::vector<std::byte> preamble_;
   std::list<Waiter> waiters_;                       // who came first is first
   std::vector<std::unique_ptr<Attempt>> attempts_;  // each for one of them
   std::unordered_map<const Stream*, std::unique_ptr<PooledConnection>> connections_;

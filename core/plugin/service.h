@@ -403,6 +403,7 @@ struct PoolOptions {
   std::uint32_t max_waiters = 1024;
   Duration idle_timeout = std::chrono::seconds(60);  // 0: none
   Duration max_lifetime{};                           // of a connection; 0: none
+  std::span<const std::byte> preamble = {};          // of each connection, as of Context::dial
 };
 struct PoolStatistics {
   // Now.

@@ -18,6 +18,7 @@ struct CheckPlan {
   const Target* target = nullptr;
   Pool* pool = nullptr;      // of HTTP, which keeps the connection for the next check
   std::string request = {};  // that is sent; empty: nothing
+  ProxyHeaderBytes preamble = {};
 };
 
 class CheckHandler {

@@ -44,7 +44,7 @@ std::string request_of_check(const CheckSettings& check, const Member& member) {
 }
 
 // One connection is kept from check to check. Not for ever: a process that has stopped to listen may still serve it.
-Pool* pool_of_check(RelayService& service, const Target& target) {
+Pool* pool_of_check(RelayService& service, const Target& target, const ProxyHeaderBytes& preamble) {
   if (service.settings().check.kind != CheckKind::http) return nullptr;
   const HealthSettings& health = service.settings().set.health;
   const Duration longest = std::max(health.every, health.every_down);
@@ -52,7 +52,8 @@ Pool* pool_of_check(RelayService& service, const Target& target) {
                                                .max_idle = 1,
                                                .max_waiters = 1,
                                                .idle_timeout = 2 * longest,
-                                               .max_lifetime = 4 * longest});
+                                               .max_lifetime = 4 * longest,
+                                               .preamble = preamble.view()});
   if (!pool) throw std::bad_alloc();
   return pool;
 }
@@ -132,11 +133,13 @@ Prober::Prober(RelayService& service, const BackendSet& set)
   for (std::size_t at = 0; at < set.members().size(); ++at) {
     const Member& member = set.members()[at];
     const Target* target = target_of_check(service, member, at);
+    const ProxyHeaderBytes preamble = check_header(service.send_proxy(member));
     probes_.push_back(std::make_unique<Probe>(*this, member,
                                               CheckPlan{.settings = check,
                                                         .target = target,
-                                                        .pool = pool_of_check(service, *target),
-                                                        .request = request_of_check(check, member)}));
+                                                        .pool = pool_of_check(service, *target, preamble),
+                                                        .request = request_of_check(check, member),
+                                                        .preamble = preamble}));
   }
   arm();
 }

@@ -26,7 +26,8 @@ class StreamCheck final : public Check, private DialHandler, private StreamHandl
 
   bool connect() noexcept {
     const Duration left = deadline_ - context_.now();
-    dial_ = plan_.pool ? plan_.pool->acquire(left, *this) : context_.dial(*plan_.target, left, *this);
+    dial_ = plan_.pool ? plan_.pool->acquire(left, *this)
+                       : context_.dial(*plan_.target, left, *this, plan_.preamble.view());
     return static_cast<bool>(dial_);
   }
   void time_out() noexcept override {

@@ -244,6 +244,23 @@ void no_check_fails_because_a_kept_connection_was_closed(void** state) {
   assert_int_equal(daemon.counter("relay", "checks_failed"), 0);
 }
 
+void a_check_says_that_it_is_nobodys_session(void** state) {
+  Daemon& daemon = daemon_of(state);
+  Backend a([](const std::string& text) -> std::string {
+    if (!text.ends_with("\r\n\r\n")) return {};
+    return text.starts_with("PROXY UNKNOWN\r\nGET ") ? kFine : kBusy;
+  });
+  Backend b([](const std::string& text) { return text == "PROXY UNKNOWN\r\nping" ? "pong" : ""; });
+  a.closes = true;  // every connection begins with it
+  daemon.start(configuration(backend(a, "a"), "check = 'http'", "send_proxy = 'v1'"));
+  assert_true(comes(daemon, "a is up (1 check passed)"));
+  assert_true(wait_until([&] { return a.answered >= 20; }));
+  assert_int_equal(daemon.counter("relay", "checks_failed"), 0);
+  daemon.configure(configuration(backend(b, "b"), "check = 'send', send = 'ping'", "send_proxy = 'v1'"));
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  assert_true(comes(daemon, "b is up (1 check passed)"));
+}
+
 void a_silent_backend_stands_in_nobodys_way(void** state) {
   Daemon& daemon = daemon_of(state);
   Backend a(lines("a")), b(silent()), c(lines("c", "no way\n"));
@@ -337,6 +354,7 @@ int main() {
       cmocka_unit_test_setup_teardown(a_backend_that_dies_is_down_and_comes_back, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(an_http_backend_is_judged_by_its_status, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(no_check_fails_because_a_kept_connection_was_closed, make_daemon, end_daemon),
+      cmocka_unit_test_setup_teardown(a_check_says_that_it_is_nobodys_session, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(a_silent_backend_stands_in_nobodys_way, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(datagrams_are_checked_by_their_answer, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(a_hook_says_who_is_up, make_daemon, end_daemon),

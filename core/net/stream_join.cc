@@ -50,6 +50,8 @@ void StreamConnection::separate() noexcept {
   joined_ = other.joined_ = nullptr;
   for (StreamConnection* each : {this, &other}) {
     each->stays_open_ = true;
+    // An end that has been passed on already is told to the handler, which has not heard of it.
+    each->end_delivered_ = false;
     each->bulk_ = false;
     each->mark();
     each->schedule_resume(instance_.io.now());

@@ -2,6 +2,8 @@
 
 #include "stream_connection.h"
 
+#include <iterator>
+
 namespace portolan {
 
 WorkerIo::WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox)
@@ -50,14 +52,15 @@ void WorkerIo::arm() {
 
 void WorkerIo::run_resumes() {
   const Duration now = tick();
-  // Only those due at the start: a stream that wants another turn at once comes after the sockets have had theirs.
-  std::vector<StreamConnection*> due;
-  while (!resumes_.empty() && resumes_.begin()->first <= now) {
-    due.push_back(resumes_.begin()->second);
-    due.back()->clear_resume();
+  // Only those due at the start: a stream that wants another turn at once comes after the sockets have had theirs. Each
+  // is in the list until its turn: one that is joined may end the other.
+  auto turns = std::distance(resumes_.begin(), resumes_.lower_bound({now + Duration(1), nullptr}));
+  for (; turns > 0 && !resumes_.empty() && resumes_.begin()->first <= now; --turns) {
+    StreamConnection* stream = resumes_.begin()->second;
     resumes_.erase(resumes_.begin());
+    stream->clear_resume();
+    stream->take_up();
   }
-  for (StreamConnection* stream : due) stream->take_up();
   settle();
   arm();
 }

@@ -112,7 +112,8 @@ class Stream {
   // failure for that one, and NetError::closed for the other.
   // Both are open streams of this service, and neither is in another join. A paused one goes on.
   virtual void join(Stream& other) noexcept = 0;
-  // Ends a join, if there is one: handlers are called again. What is under way to either stream is delivered still.
+  // Ends a join, if there is one: handlers are called again, with on_end for a stream whose peer has ended before. What
+  // is under way to either stream is delivered still.
   virtual void separate() noexcept = 0;
 
   // Bytes written and not yet taken by the kernel, without those of this callback.

@@ -6,13 +6,6 @@
 
 namespace portolan::relay {
 
-namespace {
-
-// Unsent bytes at which no more is taken out of the faults: the rest waits there, where it is bounded.
-constexpr std::size_t kMostUnsent = 64 * 1024;
-
-}  // namespace
-
 FaultyPath::FaultyPath(Context& context, Stream& client, Stream& backend, const FaultSet::Shared& faults)
     : context_(context),
       timer_(context.timer(*this)),
@@ -63,7 +56,8 @@ void FaultyPath::on_timer() noexcept {
 
 bool FaultyPath::drive(Direction& direction) noexcept {
   using Kind = StreamFaults::Output::Kind;
-  while (direction.sink.unsent() < kMostUnsent) {
+  // What the sink has not sent is let go first: the rest waits in the faults, where it is bounded.
+  while (direction.sink.unsent() == 0) {
     const auto output = direction.faults.pop(context_.now());
     if (output.kind == Kind::nothing) break;
     if (output.kind == Kind::bytes) {
@@ -71,10 +65,8 @@ bool FaultyPath::drive(Direction& direction) noexcept {
       continue;
     }
     if (output.kind == Kind::reset) {
-      // The session, and this with it, may be gone when the first of these returns.
-      Stream& source = direction.source;
-      source.reset();
-      return false;
+      direction.resets = true;
+      break;
     }
     direction.ended = true;
     direction.sink.end_output();
@@ -83,6 +75,12 @@ bool FaultyPath::drive(Direction& direction) noexcept {
       to_client_.source.close();
     }
     break;
+  }
+  // What passed before it is not cut off with the rest.
+  if (direction.resets && direction.sink.unsent() == 0) {
+    // The session, and this with it, may be gone when this returns.
+    direction.source.reset();
+    return false;
   }
   if (direction.paused && !direction.faults.full()) {
     direction.paused = false;
@@ -94,7 +92,7 @@ bool FaultyPath::drive(Direction& direction) noexcept {
 void FaultyPath::arm() noexcept {
   Duration next = Duration::max();
   for (const Direction* direction : {&to_backend_, &to_client_})
-    if (direction->sink.unsent() < kMostUnsent) next = std::min(next, direction->faults.next_due());
+    if (direction->sink.unsent() == 0) next = std::min(next, direction->faults.next_due());
   if (next == Duration::max()) return timer_->stop();
   timer_->start(std::max(next - context_.now(), Duration::zero()), false);
 }

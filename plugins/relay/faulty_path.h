@@ -16,6 +16,8 @@ class FaultyPath final : private TimerHandler {
   FaultyPath(Context& context, Stream& client, Stream& backend, const FaultSet::Shared& faults);
 
   void change(const FaultSet::Shared& faults) noexcept;
+  // No fault is left, and nothing is under way: the streams may be joined.
+  bool over() const noexcept { return !to_backend_.faults.needed() && !to_client_.faults.needed(); }
   // As the StreamHandler's functions.
   std::size_t take(Stream& stream, std::span<const std::byte> data) noexcept;
   bool end(Stream& stream, std::span<const std::byte> rest) noexcept;
@@ -28,7 +30,8 @@ class FaultyPath final : private TimerHandler {
     Stream& sink;
     StreamFaults faults;
     bool paused = false;
-    bool ended = false;  // passed on to the sink
+    bool ended = false;   // passed on to the sink
+    bool resets = false;  // once the sink has sent what it has
   };
   void on_timer() noexcept override;
   Direction& from(const Stream& stream) noexcept { return &stream == &to_backend_.source ? to_backend_ : to_client_; }

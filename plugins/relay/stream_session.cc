@@ -131,6 +131,10 @@ void StreamSession::faults_changed() noexcept {
 }
 
 std::size_t StreamSession::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
+  if (faulty_ && faulty_->over()) {
+    faulty_.reset();
+    client_->join(*backend_);
+  }
   return faulty_ ? faulty_->take(stream, data) : 0;
 }
 

@@ -115,7 +115,17 @@ Client::Client(const std::string& address, ClientOptions options) : options_(std
       return;
     }
   }
-  if (address.starts_with("tls://") && options_.handshake) shake_hands();
+  if (address.starts_with("tls://") && options_.handshake) shake_hands(SSL_connect);
+}
+
+Client Client::of_accepted(int descriptor, ClientOptions options) {
+  Client client;
+  client.descriptor_ = descriptor;
+  client.options_ = std::move(options);
+  const int on = 1;
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (client.options_.tls) client.shake_hands(SSL_accept);
+  return client;
 }
 
 Client::~Client() { close(); }
@@ -199,7 +209,7 @@ bool Client::wait(short events, const Deadline& deadline) {
   }
 }
 
-void Client::shake_hands() {
+void Client::shake_hands(int (*step)(SSL*)) {
   ssl_ = options_.tls ? SSL_new(options_.tls) : nullptr;
   if (!ssl_) {
     ended(End::failed, "no TLS context was given");
@@ -210,7 +220,7 @@ void Client::shake_hands() {
   for (;;) {
     ERR_clear_error();
     errno = 0;
-    const int result = SSL_connect(ssl_);
+    const int result = step(ssl_);
     if (result == 1) return;
     short wanted = 0;
     if (ended_by_tls(result, "TLS handshake", &wanted) < 0) return;
@@ -253,7 +263,8 @@ long Client::try_receive(char* data, std::size_t size, short* wanted) {
 bool Client::send(std::string_view data) {
   const Deadline deadline(options_.patience);
   while (!data.empty()) {
-    if (descriptor_ < 0 || end_ != End::none) return false;
+    // A peer that sends no more may still be sent to.
+    if (descriptor_ < 0 || (end_ != End::none && end_ != End::closed)) return false;
     short wanted = 0;
     const long sent = try_send(data, &wanted);
     if (sent < 0) return false;

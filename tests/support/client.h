@@ -39,6 +39,8 @@ class Client {
   Client() = default;
   // Connects, and shakes hands over TLS. Whether that worked: connected().
   explicit Client(const std::string& address, ClientOptions options = {});
+  // The server's end of a connection that was accepted; with options.tls, a server's, it shakes hands.
+  static Client of_accepted(int descriptor, ClientOptions options = {});
   ~Client();
   Client(Client&& other) noexcept;
   Client& operator=(Client&& other) noexcept;
@@ -64,7 +66,7 @@ class Client {
   void close_with_reset() noexcept;
 
  private:
-  void shake_hands();
+  void shake_hands(int (*step)(SSL*));  // SSL_connect or SSL_accept
   bool wait(short events, const Deadline& deadline);
   // Bytes taken or received, 0 when it would block, -1 when the conversation has ended.
   long try_send(std::string_view data, short* wanted);

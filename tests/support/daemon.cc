@@ -227,10 +227,14 @@ bool Daemon::wait_for_counter(const std::string& service, const std::string& nam
   return false;
 }
 
-HttpAnswer http_get(const std::string& address, const std::string& path) {
+namespace {
+
+HttpAnswer http_ask(const std::string& method, const std::string& address, const std::string& path) {
   HttpAnswer answer;
   Client client(address);
-  if (!client.send("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")) return answer;
+  if (!client.send(method + " " + path +
+                   " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+    return answer;
   const std::string text = client.receive_all();
   if (!text.starts_with("HTTP/1.1 ")) return answer;
   answer.status = std::atoi(text.c_str() + 9);
@@ -250,6 +254,11 @@ HttpAnswer http_get(const std::string& address, const std::string& path) {
   answer.body = whole;
   return answer;
 }
+
+}  // namespace
+
+HttpAnswer http_get(const std::string& address, const std::string& path) { return http_ask("GET", address, path); }
+HttpAnswer http_post(const std::string& address, const std::string& path) { return http_ask("POST", address, path); }
 
 int make_daemon(void** state) {
   *state = new Daemon;

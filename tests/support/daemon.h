@@ -110,6 +110,7 @@ struct HttpAnswer {
   std::string body;
 };
 HttpAnswer http_get(const std::string& address, const std::string& path);
+HttpAnswer http_post(const std::string& address, const std::string& path);
 
 // Fixture for tests that need a daemon and nothing else: cmocka_unit_test_setup_teardown(f, make_daemon, end_daemon).
 int make_daemon(void** state);

@@ -75,6 +75,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
     if (peer_.client() == client) cut(Refusal::banned, false);
   }
   bool connecting() const noexcept { return attempt_ != nullptr; }
+  bool outbound() const noexcept { return outbound_; }
   // Nobody waits for this connection any more.
   void abandon() noexcept;
   SessionStatus status() const;
@@ -109,7 +110,6 @@ class StreamConnection final : public Stream, public TimeoutNode {
 
   static void on_event(int descriptor, short events, void* self) noexcept;
   void handle(short events) noexcept;
-  bool outbound() const noexcept { return outbound_; }
   void advance() noexcept;
   void advance_connect() noexcept;
   void fail_connect(NetError why, std::string_view message) noexcept;

@@ -435,7 +435,8 @@ void Instance::check_idle() {
 void Instance::list_sessions(std::size_t limit, std::vector<SessionStatus>& out) {
   for (const TimeoutQueue* queue : session_queues()) {
     for (TimeoutNode* node = queue->first(); node && out.size() < limit; node = queue->after(*node))
-      out.push_back(static_cast<StreamConnection*>(node)->status());
+      if (const auto& stream = static_cast<const StreamConnection&>(*node); !stream.outbound())
+        out.push_back(stream.status());
   }
   datagram_sessions.list(limit, out);
 }

@@ -196,6 +196,9 @@ struct NameCache::State : std::enable_shared_from_this<State> {
     const Duration now = Loop::now();
     if (!entry.lookup.pending()) {
       if (now - entry.used_at < entry.ttl) ask_when_due(entry, now);
+    } else if (now < entry.asked_at + options.stale_after) {
+      // Early: a timer counts from when the turn of the loop began that set it.
+      entry.timer.start(entry.asked_at + options.stale_after - now);
     } else if (known(entry, now) == Known::stale) {
       answer(entry, Known::stale);
     }

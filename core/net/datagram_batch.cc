@@ -93,7 +93,7 @@ struct DatagramBatch::Outgoing {
 
 DatagramBatch::DatagramBatch(Loop& loop)
     : flush_soon_(loop, [this] {
-        flush();
+        flush_and_free();
         tell_failures();
       }) {}
 DatagramBatch::~DatagramBatch() = default;
@@ -101,7 +101,7 @@ DatagramBatch::~DatagramBatch() = default;
 DatagramBatch::Reception DatagramBatch::receive(int descriptor, Addresses wanted, std::size_t most) noexcept {
   if (!slots_ && !contain("receiving datagrams", [this] { slots_ = std::make_unique<Slots>(); }))
     return {.error_number = ENOMEM};
-  if (used_ == kSlots) flush();
+  if (used_ == kSlots) return {.error_number = EAGAIN};
   Slots& slots = *slots_;
   const std::size_t first = used_;
   most = std::min(most, kSlots - first);
@@ -169,6 +169,10 @@ void DatagramBatch::flush() noexcept {
   }
   queue_.clear();
   copies_.clear();
+}
+
+void DatagramBatch::flush_and_free() noexcept {
+  flush();
   used_ = 0;
 }
 

@@ -1,8 +1,8 @@
 // Datagrams of one worker on their way in and out, in batches: recvmmsg into slots that all its sockets share, and a queue
 // that sendmmsg empties, one call for those in a row that leave by the same socket.
 //
-// What was received stays where it is until the next flush, so that it can be sent on from there. A flush happens at the
-// end of this turn of the loop at the latest, or when slots or queue are full. One worker's thread.
+// What was received stays where it is until the end of this turn of the loop, so that it can be sent on from there; or until
+// its receiver says that it is done with all of it. One worker's thread.
 #pragma once
 
 #include "event/loop.h"
@@ -40,7 +40,7 @@ class DatagramBatch {
   explicit DatagramBatch(Loop& loop);
   ~DatagramBatch();
 
-  // Receives what waits, up to `most`, into free slots; flushes when there are none. The error number, 0 when none: EAGAIN
+  // Receives what waits, up to `most`, into free slots; with none free, nothing before the next turn (EAGAIN). The error number, 0 when none: EAGAIN
   // (nothing waits), or what an earlier datagram met (ECONNREFUSED). `more`: there may be more.
   struct Reception {
     std::span<const Received> datagrams;
@@ -55,6 +55,8 @@ class DatagramBatch {
   void send(int descriptor, std::span<const std::byte> data, const Address& to, const Address& from,
             DatagramSender& sender) noexcept;
   void flush() noexcept;
+  // And nobody looks at what was received any more: its slots are free.
+  void flush_and_free() noexcept;
   // The sender goes: what it has queued is sent now, and it is told nothing more.
   void withdraw(const DatagramSender& sender) noexcept;
 

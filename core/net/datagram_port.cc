@@ -48,7 +48,8 @@ void DatagramPort::read_batches() noexcept {
     const Duration began = io.tick();
     std::uint32_t handled = 0;
     for (const auto& datagram : reception.datagrams) handled += take(datagram);
-    io.datagrams().flush();
+    // In a turn of the loop links may have received before: what they have queued has left now, too.
+    io.datagrams().flush_and_free();
     if (instance_->statistics && handled) {
       const auto spent = Loop::now() - began;
       instance_->stats.latency.record(static_cast<std::uint64_t>(spent.count()), handled);

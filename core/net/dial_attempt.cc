@@ -54,10 +54,11 @@ std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make
 Dial* DialAttempt::begin(Instance& instance, const OutboundTarget& target, Duration timeout, DialHandler& handler,
                          std::span<const std::byte> preamble) noexcept {
   DialAttempt* attempt = nullptr;
-  contain("a connection", [&] {
+  const bool begun = contain("a connection", [&] {
     attempt = new DialAttempt(instance, target, timeout, handler, preamble);
     attempt->start();
   });
+  if (!begun) delete std::exchange(attempt, nullptr);
   return attempt;
 }
 
@@ -115,12 +116,16 @@ void DialAttempt::try_next() noexcept {
   const socklen_t length = socket_address(storage);
   UniqueFd descriptor(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const auto refused = [&](int error) {
-    fail_later(net_error_of(error), error == EMFILE || error == ENFILE
-                                        ? "no file descriptor is left; raise max_descriptors"
-                                    : error == EAGAIN ? "its queue of connections is full"
-                                                      : std::strerror(error));
+    // On this machine a unix socket says so; what follows is ours, and says nothing about the target.
+    if (error == EAGAIN) return fail_later(NetError::refused, "its queue of connections is full");
+    if (error == EADDRNOTAVAIL) return fail_later(NetError::system, "no local port or address is left for it");
+    fail_later(net_error_of(error), std::strerror(error));
   };
-  if (!descriptor) return refused(errno);
+  if (!descriptor) {
+    const bool out = errno == EMFILE || errno == ENFILE;
+    return fail_later(NetError::system,
+                      out ? "no file descriptor is left; raise max_descriptors" : std::strerror(errno));
+  }
   const int on = 1;
   if (storage.ss_family != AF_UNIX) {
     if (instance_.configuration.no_delay) setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -178,16 +183,16 @@ void DialAttempt::remember(NetError why, std::string_view message) {
 // Not from inside dial: the timer that waits strikes at once instead.
 void DialAttempt::fail_later(NetError why, std::string message) noexcept {
   remember(why, message);
-  const bool more = next_ < addresses_.size();
-  timer_.emplace(instance_.io.loop(), [this, more] {
-    WorkerIo& io = instance_.io;
+  timer_.emplace(instance_.io.loop(), [attempt = this] {
+    DialAttempt* const self = attempt;  // the timer, and with it what it has captured, goes
+    WorkerIo& io = self->instance_.io;
     io.tick();
-    if (!more) {
-      report(failure_);
+    if (self->next_ < self->addresses_.size()) {
+      self->timer_.reset();
+      self->wait();
+      self->try_next();
     } else {
-      timer_.reset();
-      wait();
-      try_next();
+      self->report(self->failure_);
     }
     io.settle();
   });

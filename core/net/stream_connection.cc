@@ -236,6 +236,8 @@ void StreamConnection::end_output_now() noexcept {
   end_output_asked_ = false;
   if (output_ended_) return;
   output_ended_ = true;
+  // One way only from here. (The session of a join is moved by its join.)
+  if (!outbound_ && !joined_ && state_ == State::open && had_message_) move_to(instance_.half_open);
   if (tls_) tls_->shutdown();
   shutdown(descriptor_, SHUT_WR);
 }

@@ -41,6 +41,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
 
   // ---- Stream: what the plugin sees ----
   bool admit(std::size_t bytes) noexcept override;
+  bool pass(std::size_t bytes) noexcept override;
   void write(std::span<const std::byte> data) noexcept override;
   std::byte* reserve(std::size_t size) noexcept override;
   void commit(std::size_t used) noexcept override;

@@ -391,6 +391,7 @@ bool StreamConnection::deliver_end() noexcept {
   Turn& turn = instance_.io.turn();
   turn.ending = true;
   if (input_) turn.input = *input_;
+  ended_first_ = !output_ended_ && !end_output_asked_;
   stays_open_ = handler_->on_end(*this, turn.input);
   in_turn_ = false;
   if (!flush_turn()) return false;

@@ -238,6 +238,12 @@ bool StreamConnection::over_byte_rate() noexcept {
   return true;
 }
 
+bool StreamConnection::pass(std::size_t bytes) noexcept {
+  if (over_byte_rate()) return false;
+  charge_byte_rate(bytes);
+  return true;
+}
+
 void StreamConnection::charge_byte_rate(std::size_t bytes) noexcept {
   if (client_) instance_.charge_bytes(*client_, bytes);
 }

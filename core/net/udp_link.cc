@@ -56,8 +56,9 @@ void UdpLink::send(std::span<const std::byte> data) noexcept {
 }
 
 void UdpLink::not_sent(int error_number) noexcept {
-  // Told as it is read: an error of an earlier datagram, which sending has only fetched.
-  if (error_number == ECONNREFUSED) handler_.on_refused(NetError::refused);
+  // Of this datagram: too long, or no room. Anything else is an error of an earlier one, which sending has only fetched.
+  if (error_number == EAGAIN || error_number == ENOBUFS || error_number == EMSGSIZE) return;
+  handler_.on_refused(net_error_of(error_number));
 }
 
 void UdpLink::on_event(int descriptor, short, void* self) noexcept {

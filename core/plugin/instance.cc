@@ -161,6 +161,10 @@ const Target* Instance::target(const TargetOptions& options, std::string_view ke
     if (!target) return problems.add(key, target.error());
     targets_.push_back(std::move(*target));
     made = targets_.back().get();
+    // A datagram does not wait for its name: it is looked up before the first one comes.
+    const Endpoint& endpoint = targets_.back()->endpoint();
+    if (endpoint.transport == Transport::udp && !endpoint.name.empty())
+      names_asked_[endpoint.name] = io.names().lookup(endpoint.name, AddressFamily::any, [](const auto&) {});
   });
   if (!done) problems.add(key, "cannot be prepared: out of memory");
   return made;

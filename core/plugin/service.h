@@ -79,6 +79,9 @@ class Stream {
   // without consuming it, and core calls on_data again with the same bytes when it may go on.
   virtual bool admit(std::size_t bytes) noexcept = 0;
 
+  // The same for bytes that are passed on and are no messages: they count against the client's byte limits alone.
+  virtual bool pass(std::size_t bytes) noexcept = 0;
+
   // Appends to what is sent when the current callback returns, in one system call. A view into the data that on_data
   // was given is sent from there without a copy; anything else is copied before write returns.
   virtual void write(std::span<const std::byte> data) noexcept = 0;
@@ -357,7 +360,8 @@ class DialHandler {
  public:
   // Connected, TLS included: the handler of the new stream, or null to close it at once.
   virtual StreamHandler* on_dial(Stream& stream) noexcept = 0;
-  // `message` is a sentence without the target: "connection refused (tried 192.0.2.7, 192.0.2.8)".
+  // `message` is a sentence without the target: "connection refused", of a name with the last address that was tried.
+  // NetError::system is a failure of this machine (no descriptor, no port): it says nothing about the target.
   virtual void on_dial_failed(NetError why, std::string_view message) noexcept = 0;
 
  protected:
@@ -373,7 +377,7 @@ class Dial {
   ~Dial() = default;
 };
 
-// Holds an attempt: letting go of it cancels. Empty again once the handler was called.
+// Holds an attempt: letting go of it cancels. Whoever is called says forget() first: the attempt is over then.
 class DialHandle {
  public:
   DialHandle() = default;
@@ -390,7 +394,6 @@ class DialHandle {
   void cancel() noexcept {
     if (Dial* dial = std::exchange(dial_, nullptr)) dial->cancel();
   }
-  // For whoever was called: the attempt is over.
   void forget() noexcept { dial_ = nullptr; }
   explicit operator bool() const noexcept { return dial_ != nullptr; }
 

@@ -24,7 +24,10 @@ void FaultyPath::change(const FaultSet::Shared& faults) noexcept {
 
 std::size_t FaultyPath::take(Stream& stream, std::span<const std::byte> data) noexcept {
   Direction& direction = from(stream);
+  // First what is due: it makes room.
+  if (!drive(direction)) return 0;
   const std::size_t size = std::min(direction.faults.room(), data.size());
+  if (size != 0 && !stream.pass(size)) return 0;  // over its rate: it comes again
   const bool taken = size != 0 && contain("faults", [&] { direction.faults.push(data.first(size), context_.now()); });
   const std::size_t used = taken ? size : 0;
   if (used < data.size()) {

@@ -46,6 +46,8 @@ Json value_of(const BackendStatus& status, std::int64_t now_ms) {
 }  // namespace
 
 void RelayService::on_command(const Command& command, CommandAnswer& answer) noexcept {
+  // What is ordered is shared: the generation that serves does it for those that end.
+  if (draining_) return;
   contain("a command", [&] { backend_command(command, answer) || fault_command(command, answer); });
   publish();
 }

@@ -70,6 +70,7 @@ StreamHandler* RelayService::open(Stream& stream) noexcept {
   auto* session = new (std::nothrow) StreamSession(*this, stream);
   if (!session) return nullptr;
   session->start();
+  start_tick();
   publish();
   return session;
 }
@@ -89,22 +90,25 @@ void RelayService::drain() noexcept {
 void RelayService::publish() noexcept {
   if (events_.empty()) return;
   for (const Event& event : events_.take()) context_.event(to_string(event.kind), event.detail);
+  start_tick();
 }
 
 // ---- The tick ------------------------------------------------------------------------------------------------
 
-void RelayService::start_tick() noexcept { tick_->start(kTick, true); }
+void RelayService::start_tick() noexcept {
+  if (!std::exchange(ticking_, true)) tick_->start(kTick, true);
+}
 
 void RelayService::on_timer() noexcept {
-  const bool first = context_.worker() == 0 && !draining_;
-  if (first) state_.tick(*set_, now(), events_);
+  const bool ejected = state_.tick(*set_, now(), events_);
   take_faults();
   serve_queue();
   bool looks = false;
   for (StreamSession* session = streams.first(); session; session = session->next_session) looks |= session->look();
   publish();
-  // A daemon that does nothing sleeps; the next session, or the next failure, wakes it.
-  if (!first && !looks && !queue_.front()) tick_->stop();
+  // A daemon that does nothing sleeps: the next session, or the next event, starts it again.
+  ticking_ = ejected || looks || queue_.front();
+  if (!ticking_) tick_->stop();
 }
 
 void RelayService::serve_queue() noexcept {

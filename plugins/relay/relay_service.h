@@ -62,6 +62,8 @@ class RelayService final : public Service, private TimerHandler, private WakeHan
   ~RelayService() override;
 
   StreamHandler* open(Stream& stream) noexcept override;
+  // Its streams have no messages that could be too long: what is not taken is held back by pausing.
+  std::size_t input_limit() const noexcept override { return ~std::size_t{0}; }
   void on_datagram(DatagramPeer& peer, std::span<const std::byte> data) noexcept override;
   void on_command(const Command& command, CommandAnswer& answer) noexcept override;
   void drain() noexcept override;
@@ -89,7 +91,7 @@ class RelayService final : public Service, private TimerHandler, private WakeHan
   // Somebody waits: the tick looks after him.
   void waiting() noexcept { start_tick(); }
 
-  // Null: there are none.
+  // Null or empty: there are none.
   const FaultSet::Shared& faults() const noexcept { return faults_; }
 
   SessionList<StreamSession> streams;
@@ -121,6 +123,7 @@ class RelayService final : public Service, private TimerHandler, private WakeHan
   std::unique_ptr<Prober> prober_;  // on the first worker
   FaultSet::Shared faults_;
   bool draining_ = false;
+  bool ticking_ = false;
 };
 
 }  // namespace portolan::relay

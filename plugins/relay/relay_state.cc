@@ -125,12 +125,15 @@ void RelayState::eject(const BackendSet& set, const Member& member, std::string_
              member.name(), format_duration(time), reason, set.settings().passive.failures);
 }
 
-void RelayState::tick(const BackendSet& set, Duration now, Events& events) noexcept {
+bool RelayState::tick(const BackendSet& set, Duration now, Events& events) noexcept {
+  bool ejected = false;
   for (const Member& member : set.members()) {
+    ejected |= member.backend->ejection.ejected(now);
     if (!member.backend->ejection.returned(now)) continue;
     events.add(EventKind::backend_returned, member.name(), "{} is chosen again: its ejection is over", member.name());
+    waiters_.wake_all();
   }
-  waiters_.wake_all();
+  return ejected;
 }
 
 void RelayState::drain(const Member& member, Duration now, Events& events) noexcept {

@@ -42,8 +42,9 @@ class RelayState final : public SharedState {
   // For Place: leaves the backend out for a while, unless too many are, or no other would be available.
   void eject(const BackendSet& set, const Member& member, std::string_view reason, Duration now,
              Events& events) noexcept;
-  // About every second, on one worker: tells of ejections that are over, and wakes who waits.
-  void tick(const BackendSet& set, Duration now, Events& events) noexcept;
+  // Now and then while a backend is ejected: tells of ejections that are over, and wakes who waits for that. True: one is
+  // ejected still.
+  bool tick(const BackendSet& set, Duration now, Events& events) noexcept;
 
   // Orders of an operator. An order that changes nothing makes no event.
   void drain(const Member& member, Duration now, Events& events) noexcept;

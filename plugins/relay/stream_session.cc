@@ -74,10 +74,13 @@ void StreamSession::queue_timed_out() noexcept {
 void StreamSession::on_dial_failed(NetError why, std::string_view message) noexcept {
   dial_.forget();
   service_.context().count(kDialsFailed);
-  contain("a failed attempt", [&] { attempts_->tried.push_back(place_.member().backend.get()); });
-  place_.failed(Failure::dial, message, service_.now(), service_.events());
-  service_.publish();
-  (void)why;
+  if (why == NetError::system) {
+    place_.leave();  // our own failure: no word about the backend
+  } else {
+    contain("a failed attempt", [&] { attempts_->tried.push_back(place_.member().backend.get()); });
+    place_.failed(Failure::dial, message, service_.now(), service_.events());
+    service_.publish();
+  }
   const auto delay = next_attempt(service_.settings().retry, attempts_->made, service_.elsewhere(attempts_->tried),
                                   attempts_->began, service_.now(), service_.state().retry_budget(), service_.random());
   if (!delay) return give_up(fmt::format("{} ({})", message, to_sentence(delay.error())));

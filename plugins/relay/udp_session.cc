@@ -7,8 +7,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <new>
+#include <memory>
 #include <utility>
+#include <vector>
 
 namespace portolan::relay {
 
@@ -19,30 +20,47 @@ UdpSession::Faults::Faults(RelayService& service, UdpSession& session, const Fau
 
 UdpSession* UdpSession::begin(RelayService& service, DatagramPeer& peer) noexcept {
   service.state().retry_budget().session(service.now());
-  auto place = service.choose(peer, {});
-  const auto refuse = [&](std::string_view why) -> UdpSession* {
-    service.context().count(kNoBackend);
-    contain("a message", [&] {
-      service.context().log(LogLevel::warning,
-                            fmt::format("a datagram of {} has no backend: {}", peer.info().peer, why));
-    });
-    peer.end();
-    return nullptr;
-  };
-  if (!place) return refuse(to_sentence(place.error()));
-  auto* session = new (std::nothrow) UdpSession(service, peer, std::move(*place));
-  if (!session) return refuse("out of memory");
-  session->link_ = service.context().link(service.target(session->place_.member()), *session);
-  service.context().count(kDials);
-  if (!session->link_) {
-    service.context().count(kDialsFailed);
-    delete session;
-    return refuse("no link to it");
+  std::string_view why = "out of memory";
+  contain("a datagram's session", [&] {
+    std::vector<const Backend*> tried;
+    while (tried.size() < service.settings().retry.attempts) {
+      auto place = service.choose(peer, tried);
+      if (!place) {
+        why = to_sentence(place.error());
+        return;
+      }
+      tried.push_back(place->member().backend.get());
+      auto session = std::make_unique<UdpSession>(service, peer, std::move(*place));
+      if (!session->connect()) {
+        why = "no link to it";
+        continue;
+      }
+      peer.attach(*session.release());
+      return;
+    }
+  });
+  if (auto* session = static_cast<UdpSession*>(peer.handler())) {
+    session->faults_changed();
+    return session;
   }
-  session->place_.connected(Duration::zero());
-  peer.attach(*session);
-  session->faults_changed();
-  return session;
+  service.context().count(kNoBackend);
+  contain("a message", [&] {
+    service.context().log(LogLevel::warning, fmt::format("a datagram of {} has no backend: {}", peer.info().peer, why));
+  });
+  peer.end();
+  return nullptr;
+}
+
+bool UdpSession::connect() noexcept {
+  service_.context().count(kDials);
+  link_ = service_.context().link(service_.target(place_.member()), *this);
+  if (link_) {
+    place_.connected(Duration::zero());
+    return true;
+  }
+  service_.context().count(kDialsFailed);
+  place_.failed(Failure::dial, "no link to it", service_.now(), service_.events());
+  return false;
 }
 
 UdpSession::UdpSession(RelayService& service, DatagramPeer& peer, Place place) noexcept

@@ -19,6 +19,9 @@ class UdpSession final : public DatagramHandler, private DatagramLinkHandler, pr
   // Null: no backend takes it (counted and logged).
   static UdpSession* begin(RelayService& service, DatagramPeer& peer) noexcept;
 
+  UdpSession(RelayService& service, DatagramPeer& peer, Place place) noexcept;
+  ~UdpSession();
+
   void from_client(std::span<const std::byte> data) noexcept;
   void faults_changed() noexcept;
   void on_end() noexcept override;
@@ -27,8 +30,7 @@ class UdpSession final : public DatagramHandler, private DatagramLinkHandler, pr
   UdpSession* next_session = nullptr;
 
  private:
-  UdpSession(RelayService& service, DatagramPeer& peer, Place place) noexcept;
-  ~UdpSession();
+  bool connect() noexcept;
   void on_datagram(std::span<const std::byte> data) noexcept override;
   void on_refused(NetError why) noexcept override;
   void on_timer() noexcept override;  // datagrams that a fault has delayed are due

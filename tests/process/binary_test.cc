@@ -121,7 +121,8 @@ void a_length_over_the_limit_is_refused_by_its_header_alone(void** state) {
     client.receive_all();
     assert_string_equal(to_text(client.end()), to_text(End::closed));  // long before the timeout
     assert_true(daemon.wait_for_counter("bin", "refused_message_too_long", 1));
-    assert_true(daemon.facts().resident_kib - before < 4096);
+    // Far below the 4 GiB that were announced; a sanitizer's own pages come in meanwhile.
+    assert_true(daemon.facts().resident_kib - before < 64 * 1024);
 
     const std::string longest(4096, 'z');
     const std::string sent = mode[0] == 't' ? frame(1, longest) : plain(longest);

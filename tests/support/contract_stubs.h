@@ -8,6 +8,7 @@ namespace portolan::testing {
 class StubStream : public Stream {
  public:
   bool admit(std::size_t) noexcept override { return true; }
+  bool pass(std::size_t) noexcept override { return true; }
   void write(std::span<const std::byte>) noexcept override {}
   std::byte* reserve(std::size_t) noexcept override { return nullptr; }
   void commit(std::size_t) noexcept override {}

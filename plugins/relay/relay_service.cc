@@ -112,9 +112,9 @@ void RelayService::on_timer() noexcept {
 }
 
 void RelayService::serve_queue() noexcept {
-  while (WaitNode* node = queue_.expired(now())) static_cast<StreamSession*>(node)->queue_timed_out();
+  while (WaitNode* node = queue_.expired(now())) StreamSession::of(*node).queue_timed_out();
   while (WaitNode* node = queue_.front())
-    if (!static_cast<StreamSession*>(node)->try_queued()) break;
+    if (!StreamSession::of(*node).try_queued()) break;
 }
 
 // ---- Faults --------------------------------------------------------------------------------------------------

@@ -15,8 +15,12 @@ StreamSession::StreamSession(RelayService& service, Stream& client) noexcept : s
 }
 
 StreamSession::~StreamSession() {
-  if (waiting()) service_.queue().remove(*this);
+  leave_queue();
   service_.streams.remove(*this);
+}
+
+void StreamSession::leave_queue() noexcept {
+  if (attempts_ && attempts_->waiting()) service_.queue().remove(*attempts_);
 }
 
 // ---- To a backend --------------------------------------------------------------------------------------------
@@ -24,7 +28,7 @@ StreamSession::~StreamSession() {
 void StreamSession::start() noexcept {
   client_->pause();
   service_.state().retry_budget().session(service_.now());
-  if (!contain("a session", [this] { attempts_ = std::make_unique<Attempts>(); })) return client_->reset();
+  if (!contain("a session", [this] { attempts_ = std::make_unique<Attempts>(*this); })) return client_->reset();
   attempts_->began = service_.now();
   // Whoever came before goes before.
   if (service_.queue().front()) return wait_for_place();
@@ -50,23 +54,23 @@ void StreamSession::dial(Place place) noexcept {
 }
 
 void StreamSession::wait_for_place() noexcept {
-  if (!service_.queue().push(*this, service_.now())) return give_up("all backends are full, and so is the queue");
+  if (!service_.queue().push(*attempts_, service_.now())) return give_up("all backends are full, and so is the queue");
   service_.context().count(kQueued);
   service_.waiting();
   // A place may have become free just before.
-  if (service_.queue().front() == this) try_queued();
+  if (service_.queue().front() == attempts_.get()) try_queued();
 }
 
 bool StreamSession::try_queued() noexcept {
   auto place = service_.choose(*client_, attempts_->tried);
   if (!place && place.error() == NoPlace::full) return false;
-  service_.queue().remove(*this);
+  leave_queue();
   place ? dial(std::move(*place)) : give_up(to_sentence(place.error()));
   return true;
 }
 
 void StreamSession::queue_timed_out() noexcept {
-  service_.queue().remove(*this);
+  leave_queue();
   service_.context().count(kQueueTimeouts);
   give_up("no backend had a place in time");
 }
@@ -181,7 +185,7 @@ void StreamSession::on_close(Stream& stream, NetError why) noexcept {
   if (of_backend) judge_backend(why);
   (of_backend ? backend_ : client_) = nullptr;
   dial_.cancel();
-  if (waiting()) service_.queue().remove(*this);
+  leave_queue();
   // The other may end before this returns, and this session with it.
   if (Stream* other = of_backend ? client_ : backend_) return why == NetError::none ? other->close() : other->reset();
   RelayService& service = service_;

@@ -18,10 +18,13 @@ namespace portolan::relay {
 class FaultyPath;
 class RelayService;
 
-class StreamSession final : public StreamHandler, private DialHandler, private TimerHandler, public WaitNode {
+class StreamSession final : public StreamHandler, private DialHandler, private TimerHandler {
  public:
   StreamSession(RelayService& service, Stream& client) noexcept;
   ~StreamSession();
+
+  // Whose turn in the queue it is.
+  static StreamSession& of(WaitNode& node) noexcept { return static_cast<Attempts&>(node).session; }
 
   // Begins: chooses a backend, or waits for one. The client may be refused when it returns.
   void start() noexcept;
@@ -51,10 +54,13 @@ class StreamSession final : public StreamHandler, private DialHandler, private T
   void wait_for_place() noexcept;
   void give_up(std::string_view why) noexcept;
   void connect_streams() noexcept;
+  void leave_queue() noexcept;
   void judge_backend(NetError why) noexcept;
 
-  // Before the streams are joined; gone afterwards.
-  struct Attempts {
+  // Before the streams are joined; gone afterwards, so that a pair does not carry it.
+  struct Attempts : WaitNode {
+    explicit Attempts(StreamSession& owner) noexcept : session(owner) {}
+    StreamSession& session;
     std::vector<const Backend*> tried;
     TimerHandle pause;
     Duration began{};

@@ -78,12 +78,17 @@ void a_quiet_session_is_forgotten(void** state) {
   Daemon& daemon = daemon_of(state);
   BackendProcess backend({.listen = "udp://127.0.0.1:0"});
   daemon.start(configuration({backend.address()}, "datagram_timeout = '500ms'"));
-  const long descriptors = daemon.facts().descriptors;
   Client client(daemon.address("relay", "udp"));
   assert_string_equal(ask(client, "a").c_str(), "backend a");
   assert_true(wait_until([&] { return daemon.counter("relay", "sessions_open") == 0; }));
-  assert_true(wait_until([&] { return daemon.facts().descriptors == descriptors; }));
+  // By now the daemon has opened what it opens once. Four more sessions leave nothing behind.
+  const long descriptors = daemon.facts().descriptors;
+  Client others[3] = {Client(daemon.address("relay", "udp")), Client(daemon.address("relay", "udp")),
+                      Client(daemon.address("relay", "udp"))};
+  for (Client& other : others) assert_string_equal(ask(other, "b").c_str(), "backend b");
   assert_string_equal(ask(client, "b").c_str(), "backend b");
+  assert_true(wait_until([&] { return daemon.counter("relay", "sessions_open") == 0; }));
+  assert_true(wait_until([&] { return daemon.facts().descriptors <= descriptors; }));
 }
 
 void a_new_client_takes_the_place_of_the_quietest(void** state) {

@@ -110,7 +110,8 @@ void StreamConnection::handle(short events) noexcept {
   if (state_ == State::lingering) return drop_lingering_input();
   if ((events & IoEvent::kWrite) && !flush_pending()) return;
   const bool reads = state_ == State::open && !peer_ended_ && hold_ == Hold::none && !close_asked_ && !paused_;
-  if (reads && ((events & IoEvent::kRead) || tls_) && !read_input()) return;
+  // What the peer had not taken may have been all that a handler waited for before it joined.
+  if (reads && !joined_ && ((events & IoEvent::kRead) || tls_) && !read_input()) return;
   finish_callback();
 }
 
@@ -195,7 +196,7 @@ bool StreamConnection::flush_pending() noexcept {
     if (input_ && !deliver(*input_, true)) return false;
     if (hold_ == Hold::none && peer_ended_ && !close_asked_ && !deliver_end()) return false;
   }
-  if (had_unsent_ && unsent() == 0 && !close_asked_) {
+  if (had_unsent_ && unsent() == 0 && !close_asked_ && !joined_) {
     had_unsent_ = false;
     begin_turn();
     handler_->on_sent(*this);

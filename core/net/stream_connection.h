@@ -213,6 +213,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool counted_ : 1;  // in the statistics of the service
   bool outbound_ : 1;
   bool paused_ : 1 = false;
+  bool self_paced_ : 1 = false;        // it is the plugin that holds back input
   bool ending_ : 1 = false;            // with the one that it was joined to: nothing changes that any more
   bool bulk_ : 1 = false;              // joined: its bytes go by splice
   bool reset_asked_ : 1 = false;       // close with a reset

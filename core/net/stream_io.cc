@@ -151,11 +151,12 @@ void StreamConnection::reset() noexcept {
 }
 
 void StreamConnection::pause() noexcept {
-  paused_ = true;
+  paused_ = self_paced_ = true;
   if (!in_turn_ && (event_.wanted() & IoEvent::kRead)) update_events();
 }
 
 void StreamConnection::resume() noexcept {
+  self_paced_ = true;
   if (!paused_) return;
   paused_ = false;
   schedule_resume(instance_.io.now());
@@ -328,16 +329,19 @@ bool StreamConnection::read_input() noexcept {
       }
       if (!alive) return false;
     }
+    if (got.end) peer_ended_ = true;
+    if (joined_) {
+      if (!got.failed) return true;
+      end_join(failure_);
+      return false;
+    }
     if (got.failed) {
       destroy(failure_);
       return false;
     }
-    if (got.end) {
-      peer_ended_ = true;
-      return deliver_end();
-    }
-    if (got.again || close_asked_ || hold_ != Hold::none || paused_ || joined_) return true;
-    if (unsent() >= instance_.limits.output_limit) return true;
+    if (got.end) return deliver_end();
+    if (got.again || close_asked_ || hold_ != Hold::none || paused_) return true;
+    if (blocked()) return true;
   }
   // More may wait inside TLS, where no event of the socket would tell.
   if (tls_) schedule_resume(instance_.io.now());
@@ -385,7 +389,7 @@ bool StreamConnection::deliver(std::span<const std::byte> data, bool buffered) n
 
 bool StreamConnection::deliver_end() noexcept {
   // What was received is answered first, however long it is held.
-  if (hold_ != Hold::none || end_delivered_ || close_asked_ || paused_) return true;
+  if (hold_ != Hold::none || end_delivered_ || close_asked_ || paused_ || joined_) return true;
   end_delivered_ = true;
   begin_turn();
   Turn& turn = instance_.io.turn();
@@ -409,12 +413,13 @@ void StreamConnection::schedule_resume(Duration at) noexcept {
 void StreamConnection::take_up() noexcept {
   if (joined_) {
     hold_ = Hold::none;
-    return handle_joined(IoEvent::kRead);
+    // Not as an event of the socket: none is waited for now.
+    return handle_joined(IoEvent::kRead | IoEvent::kWrite);
   }
   if (state_ == State::open && !paused_) {
     hold_ = Hold::none;
     if (input_ && !deliver(*input_, true)) return;
-    if (hold_ == Hold::none && !close_asked_) {
+    if (hold_ == Hold::none && !close_asked_ && !joined_ && !paused_) {
       // Reads once more even so: TLS may hold bytes that no event announces.
       if (!(peer_ended_ ? deliver_end() : read_input())) return;
     }

@@ -34,6 +34,7 @@ void StreamConnection::join(Stream& stream) noexcept {
   other.joined_ = this;
   for (StreamConnection* each : {this, &other}) {
     each->paused_ = false;
+    each->self_paced_ = true;
     each->hold_ = Hold::none;
     if (!each->had_message_) each->move_to(instance_.active);
     each->had_message_ = true;
@@ -101,7 +102,8 @@ bool StreamConnection::steady() const noexcept {
 bool StreamConnection::waits_in_pipe() const noexcept { return pipe_ && pipe_->bytes() != 0; }
 
 bool StreamConnection::blocked() const noexcept {
-  return joined_ ? joined_->unsent() != 0 || waits_in_pipe() : unsent() >= instance_.limits.output_limit;
+  return joined_ ? joined_->unsent() != 0 || waits_in_pipe()
+                 : !self_paced_ && unsent() >= instance_.limits.output_limit;
 }
 
 void StreamConnection::update_both() noexcept {

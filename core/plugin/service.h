@@ -104,6 +104,9 @@ class Stream {
 
   // Neither reads nor calls on_data from now on; the peer feels it by its window. An end of the peer is not noticed
   // meanwhile, and no timeout strikes but that of whoever paused it.
+  // From the first pause, resume or join of a stream on it is the plugin alone that holds back its input: otherwise core
+  // does not read a peer that leaves more than output_limit unread, which is right for answers and a deadlock for what is
+  // passed on between two who both send first.
   virtual void pause() noexcept = 0;
   // Goes on; what was kept comes to on_data again, from the loop and never from inside this call.
   virtual void resume() noexcept = 0;

@@ -124,6 +124,7 @@ void StreamSession::connect_streams() noexcept {
     contain("faults", [&] { faulty_ = std::make_unique<FaultyPath>(service_.context(), *client_, *backend_, faults); });
   if (!faulty_) return client_->join(*backend_);
   client_->resume();
+  backend_->resume();  // it is not paused: but what one takes must not hold back what it sends
 }
 
 // ---- With faults ---------------------------------------------------------------------------------------------

@@ -65,12 +65,6 @@ void faults_come_and_go_on_running_streams(void** state) {
   order(daemon, {"remove", "relay", "slow"});
   assert_true(wait_until([&] { return round_trips(client, 1)[0] < 120; }));
 
-  // Known to stall now and then when the faults change while bulk flows: the flow comes after the changes here.
-  for (int round = 0; round < 6; ++round) {
-    order(daemon, {"add", "relay", "slicer", "size=700", "variation=300", "delay=100us"});
-    order(daemon, {"add", "relay", "latency", "latency=5ms", "jitter=5ms"});
-    order(daemon, {"remove", "relay", "all"});
-  }
   const std::size_t total = static_cast<std::size_t>(scaled(24, 4)) * 1024 * 1024;
   const std::string data = noise(total, 21);
   std::string got;
@@ -78,6 +72,11 @@ void faults_come_and_go_on_running_streams(void** state) {
     client.set_patience(Milliseconds(120'000));
     got = client.exchange(data, total);
   });
+  for (int round = 0; round < 6; ++round) {
+    order(daemon, {"add", "relay", "slicer", "size=700", "variation=300", "delay=100us"});
+    order(daemon, {"add", "relay", "latency", "latency=5ms", "jitter=5ms"});
+    order(daemon, {"remove", "relay", "all"});
+  }
   flow.join();
   assert_int_equal(got.size(), total);
   assert_true(got == data);
@@ -146,6 +145,33 @@ void nothing_is_lost_at_the_end_behind_a_slow_reader(void** state) {
     if (!whole) print_error("%zu of %zu bytes, then %s\n", got.size(), data.size(), receiver.error().c_str());
     assert_true(whole);
     assert_string_equal(to_text(receiver.end()), to_text(End::closed));
+  }
+}
+
+// A peer that says all before it reads: what waits for it must not keep it from being read.
+void a_way_that_is_full_does_not_stop_the_other(void** state) {
+  Daemon& daemon = daemon_of(state);
+  ServerSocket server("tcp://127.0.0.1:0", {.receive_buffer = 8192});
+  daemon.start(relay_configuration({.backends = {server.address()}, .options = "output_limit = '8KiB'"}));
+  const std::string block = noise(64 * 1024, 27);
+  for (const bool joined_before : {true, false}) {
+    if (!joined_before) order(daemon, {"add", "relay", "latency", "latency=1ms"});
+    Client client(daemon.address("relay"));
+    Client backend = server.accept();
+    assert_true(backend.send("go") && client.receive(2) == "go");
+    std::string question;
+    for (int quiet = 0; quiet < 5; ++quiet) {
+      while (const std::size_t sent = client.send_what_fits(block)) {
+        question += block.substr(0, sent);
+        quiet = 0;
+      }
+      let_pass(Milliseconds(20));
+    }
+    if (joined_before) order(daemon, {"add", "relay", "latency", "latency=1ms"});
+    const std::string answer = noise(100'000, 28);
+    assert_true(backend.send(answer) && client.receive(answer.size()) == answer);
+    assert_true(client.finish_sending() && backend.receive_all() == question);
+    order(daemon, {"remove", "relay", "all"});
   }
 }
 
@@ -351,6 +377,7 @@ int main() {
       TEST(faults_come_and_go_on_running_streams),
       TEST(a_half_open_pair_with_new_faults_ends),
       TEST(nothing_is_lost_at_the_end_behind_a_slow_reader),
+      TEST(a_way_that_is_full_does_not_stop_the_other),
       TEST(many_pieces_fit_a_small_output_limit),
       TEST(bandwidth_is_kept),
       TEST(corrupt_changes_a_byte_in_each_block),

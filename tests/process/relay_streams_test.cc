@@ -317,6 +317,12 @@ void the_byte_rate_of_a_client_holds(void** state) {
   answerer.join();
   assert_true(came);
   assert_true(milliseconds_since(answered) < 8000);
+  // Held back, it is heard again when nothing more waits.
+  for (int word = 0; word < 3; ++word) {
+    assert_true(client.send("more") && backend.receive(4) == "more");
+    // Charged at once, and a little later within the rate.
+    assert_true(client.send(data.substr(0, 300'000)) && backend.receive(300'000) == data.substr(0, 300'000));
+  }
 }
 
 }  // namespace

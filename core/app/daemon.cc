@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "config/configuration.h"
 #include "plugin/registry.h"
+#include "script/bus.h"
 #include "store/store.h"
 
 #include <fmt/format.h>
@@ -113,6 +114,7 @@ class Daemon final : public AdminHost {
   BanKeeper bans_{[this](const Address& client) {
     for (auto& worker : workers_) worker->end_sessions_of(client);
   }};
+  const std::shared_ptr<ScriptBus> bus_ = std::make_shared<ScriptBus>();
   Workers workers_;
   CommandDesk commands_{workers_, mailbox_};
   std::unique_ptr<BoundListener> admin_socket_;
@@ -227,7 +229,7 @@ Sentences Daemon::start() {
   }
 
   for (unsigned i = 0; i < settings.workers; ++i) {
-    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), bans_.list(), accept_pauses_));
+    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), bans_.list(), accept_pauses_, bus_));
     workers_.back()->start();
   }
   prepare_workers(current_, [this](std::vector<ServiceFailure> failures) {

@@ -12,13 +12,16 @@
 
 namespace portolan {
 
-Worker::Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses)
+Worker::Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses,
+               std::shared_ptr<ScriptBus> bus)
     : index_(index),
       recorder_(recorder),
       bans_(bans),
       accept_pauses_(accept_pauses),
       mailbox_(loop_),
-      io_(loop_, index, &mailbox_) {}
+      io_(loop_, index, &mailbox_) {
+  io_.set_bus(std::move(bus));
+}
 
 Worker::~Worker() {
   stop_and_join(std::chrono::hours(1));

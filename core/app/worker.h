@@ -25,6 +25,7 @@
 
 namespace portolan {
 
+class ScriptBus;
 struct SessionStatus;
 
 // A stream that has been quiet for this long is between two messages, and a drain may end it.
@@ -45,7 +46,8 @@ struct ServiceFailure {
 
 class Worker {
  public:
-  Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses);
+  Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses,
+         std::shared_ptr<ScriptBus> bus);
   ~Worker();
   void start();
   // Ends the loop, whatever is open, and waits for the thread; false when it has not ended in time (something blocks

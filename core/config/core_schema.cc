@@ -210,9 +210,15 @@ constexpr Option kScriptFields[] = {
     {.key = "instructions",
      .type = OptionType::integer,
      .fallback = "1000000",
-     .help = "Lua instructions for one call of a hook",
+     .help = "Lua instructions for one call of a hook, or of a task between two waits",
      .min = 1000,
      .max = 1e12},
+    {.key = "tasks",
+     .type = OptionType::integer,
+     .fallback = "10000",
+     .help = "tasks of one worker that are alive at a time; a session of the plugin `script` is one",
+     .min = 1,
+     .max = 1'000'000},
 };
 
 constexpr Option kCoreOptions[] = {
@@ -455,6 +461,7 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
                   : level == "debug"   ? LogLevel::debug
                                        : LogLevel::info;
   out.script_memory = static_cast<std::size_t>(options.table("script").integer("memory"));
+  out.script_tasks = static_cast<std::size_t>(options.table("script").integer("tasks"));
   out.script_instructions = static_cast<std::uint64_t>(options.table("script").integer("instructions"));
   const std::string folder = config_folder_of(out.file);
   for (std::size_t index = 0; index < options.count("plugin_path"); ++index) {

@@ -1,5 +1,6 @@
 #include "worker_io.h"
 
+#include "script/bus.h"
 #include "stream_connection.h"
 
 #include <iterator>
@@ -16,6 +17,11 @@ WorkerIo::WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox)
 
 void WorkerIo::post(std::function<void()> task) {
   mailbox_ ? mailbox_->post(std::move(task)) : retire_later(std::move(task));
+}
+
+ScriptBus& WorkerIo::bus() {
+  if (!bus_) bus_ = std::make_shared<ScriptBus>();
+  return *bus_;
 }
 
 NameCache& WorkerIo::names() {

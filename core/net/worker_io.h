@@ -17,6 +17,7 @@
 
 namespace portolan {
 
+class ScriptBus;
 class StreamConnection;
 
 // One callback of one stream's handler: what it reads, what it has written so far.
@@ -55,6 +56,9 @@ class WorkerIo {
   Turn& turn() noexcept { return turn_; }
   PipePool& pipes() noexcept { return pipes_; }
   DatagramBatch& datagrams() noexcept { return datagrams_; }
+  // Between the scripts of all workers; one's own where there is no other.
+  void set_bus(std::shared_ptr<ScriptBus> bus) noexcept { bus_ = std::move(bus); }
+  ScriptBus& bus();
   NameCache& names();  // made when it is first wanted; throws when it cannot be
 
   // The stream was written to, closed or refused outside of its own callback: settle it when this callback ends.
@@ -87,6 +91,7 @@ class WorkerIo {
   Turn turn_;
   PipePool pipes_;
   DatagramBatch datagrams_{loop_};
+  std::shared_ptr<ScriptBus> bus_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<NameCache> names_;
   std::vector<StreamConnection*> marked_;

@@ -9,6 +9,7 @@
 #include "net/session_status.h"
 #include "net/stream_connection.h"
 #include "net/udp_link.h"
+#include "script/script_service.h"
 
 #include <fmt/format.h>
 
@@ -121,12 +122,18 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
   peers.set_timeout(limits.datagram_timeout);
   half_open.set_timeout(limits.half_open_timeout);
   lingering.set_timeout(kLinger);
+  if (script_)
+    script_service_ = std::make_shared<ScriptService>(
+        script_->runtime(),
+        ScriptService::Host{
+            .context = *this, .io = io, .configuration = configuration, .stats = stats, .input_limit = input_limit});
 }
 
 Instance::~Instance() {
   when_idle_ = nullptr;  // whoever waited has let go of it
   // Not served yet, when a reload has failed: what runs by itself has to stop before its connections do.
   if (service) tell_drain();
+  if (script_service_) script_service_->stop();
   abort_all();
   service.reset();
   pools_.clear();
@@ -146,7 +153,7 @@ void Instance::log(LogLevel level, std::string_view message) noexcept {
 }
 
 Hook* Instance::hook(std::string_view name) noexcept {
-  return script_ ? script_->hook(configuration, name, stats) : nullptr;
+  return script_ ? script_->hook(configuration, name, stats, script_service_.get()) : nullptr;
 }
 
 TimerHandle Instance::timer(TimerHandler& handler) noexcept {
@@ -402,6 +409,7 @@ CommandReply Instance::command(const OperatorCommand& order) {
 // Once: a generation that a reload retired is drained again at a stop.
 void Instance::tell_drain() noexcept {
   if (std::exchange(told_drain_, true)) return;
+  if (script_service_) script_service_->drain();
   service->drain();
   for (const auto& pool : pools_) pool->drain();
 }

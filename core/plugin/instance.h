@@ -33,6 +33,7 @@ class BanList;
 class ConnectionPool;
 class DialAttempt;
 class OutboundTarget;
+class ScriptService;
 class UdpLink;
 struct SessionStatus;
 
@@ -186,6 +187,7 @@ class Instance final : public Context {
   auto session_queues() noexcept { return std::array{&proxied, &awaiting, &active, &half_open, &lingering}; }
 
   Script* script_;
+  std::shared_ptr<ScriptService> script_service_;  // null without a script
   const bool counts_clients_;
   std::vector<InstanceTimer*> timers_;
   std::vector<std::unique_ptr<OutboundTarget>> targets_;

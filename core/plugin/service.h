@@ -289,6 +289,16 @@ class Hook {
   // Fills all of `results`; their text is valid until the next call of any hook on this worker.
   virtual Outcome call(std::span<const HookValue> arguments, std::span<HookValue> results) noexcept = 0;
 
+  // ---- As a task, which may wait for whatever it likes while the loop goes on: it begins at once ----
+  // The stream is the task's from now on, its only argument: to be called in Service::open, whose answer this is. When the
+  // task ends, the stream closes. Null: it was not taken.
+  virtual StreamHandler* serve(Stream& stream) noexcept = 0;
+  // For a datagram, to be called in Service::on_datagram: its argument holds the text, and may answer later.
+  virtual void receive(DatagramPeer& peer, std::span<const std::byte> data) noexcept = 0;
+  // With these arguments, for the service: it is cancelled when the service drains. What it returns is of no interest.
+  // False: it was not begun.
+  virtual bool start(std::span<const HookValue> arguments) noexcept = 0;
+
  protected:
   ~Hook() = default;
 };

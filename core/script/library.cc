@@ -2,10 +2,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "script/bind.h"
 #include "script/pattern.h"
 #include "script/sandbox.h"
 
 #include <lua.hpp>
+
+#include <cmath>
+#include <cstdio>
 
 namespace portolan {
 namespace {
@@ -136,6 +140,23 @@ int portolan_now(lua_State* state) {
   return 1;
 }
 
+int portolan_date(lua_State* state) {
+  const lua_Number at = luaL_optnumber(state, 1, static_cast<lua_Number>(unix_ms()) / 1000);
+  if (!(at >= -1e11 && at <= 1e12)) luaL_argerror(state, 1, "seconds since 1970");
+  const CalendarTime time = utc_time(static_cast<std::int64_t>(std::floor(at)));
+  char text[32];
+  const int size = std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02u:%02u:%02uZ", static_cast<int>(time.year),
+                                 time.month, time.day, time.hour, time.minute, time.second);
+  lua_pushlstring(state, text, static_cast<std::size_t>(size));
+  return 1;
+}
+
+constexpr LuaFunction kLogFunctions[] = {
+    {"log", &portolan_log, "(text)", "a line in the log, with the name of the service; print(…) does the same"},
+    {"now", &portolan_now, "() -> number", "the time: seconds since 1970, with their fraction"},
+    {"date", &portolan_date, "(time?) -> string", "the time as 2026-01-31T23:59:59Z, in UTC (ISO 8601)"},
+};
+
 // ---- Putting it together ----------------------------------------------------------------------------------------
 
 // Replaces a function of the table on top of the stack by one that may call it through its first upvalue.
@@ -151,6 +172,8 @@ void forget(lua_State* state, const char* name) {
 }
 
 }  // namespace
+
+const LuaArea kLogArea = {"portolan.", "The log and the clock.", kLogFunctions};
 
 void open_library(lua_State* state) {
   luaL_requiref(state, LUA_GNAME, &luaopen_base, 1);
@@ -189,8 +212,15 @@ void open_library(lua_State* state) {
   wrap(state, "offset", &pay_by_text);
   lua_pop(state, 1);
 
-  const luaL_Reg functions[] = {{"log", &portolan_log}, {"now", &portolan_now}, {nullptr, nullptr}};
-  luaL_newlib(state, functions);
+  lua_newtable(state);
+  add_functions(state, kLogFunctions);
+  bind_tasks(state);
+  bind_streams(state);
+  bind_udp(state);
+  bind_bus(state);
+  bind_net(state);
+  bind_json(state);
+  bind_encodings(state);
   lua_setglobal(state, "portolan");
 }
 

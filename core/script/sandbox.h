@@ -25,6 +25,8 @@ namespace portolan {
 // Thrown by Lua functions that fail outside of a protected call. Deliberately no std::exception.
 struct LuaPanic {};
 
+class ScriptRuntime;
+
 class Sandbox {
  public:
   // The hints end the sentences on a stopped script: ", or raise script.memory".
@@ -57,6 +59,10 @@ class Sandbox {
   // Takes instructions from the budget for work that C does. Raises a Lua error when there are none left.
   void charge(lua_State* running, std::uint64_t instructions);
 
+  // Where tasks run: null in a state that only reads a file.
+  void set_runtime(ScriptRuntime* runtime) noexcept { runtime_ = runtime; }
+  ScriptRuntime* runtime() const noexcept { return runtime_; }
+
   std::size_t memory_used() const noexcept { return used_; }
   void collect_garbage() noexcept;
 
@@ -78,6 +84,7 @@ class Sandbox {
   void note_position(lua_State* running) noexcept;
 
   Limits limits_;
+  ScriptRuntime* runtime_ = nullptr;
   std::size_t used_ = 0;
   std::int64_t left_ = 0;      // instructions
   std::uint64_t granted_ = 0;  // what left_ began with

@@ -3,7 +3,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/net_error.h"
+#include "script/runtime.h"
 #include "script/sandbox.h"
+#include "script/script_datagram.h"
+#include "script/script_service.h"
+#include "script/script_stream.h"
 #include "stats/service_stats.h"
 
 #include <fmt/format.h>
@@ -18,27 +22,7 @@ namespace {
 
 constexpr std::uint64_t kLoadInstructions = 100'000'000;
 // Instructions bound a call; this is for what they do not measure (a comparison of two long texts is one).
-constexpr Duration kCallTime = std::chrono::seconds(1);
-constexpr int kTraceDepth = 8;
-
-// "; called from a.lua:3, a.lua:9": the lines above the one that failed. A dead coroutine keeps them.
-std::string trace(lua_State* running) {
-  std::string text;
-  lua_Debug activation;
-  bool first = true;
-  int shown = 0;
-  for (int level = 0; shown < kTraceDepth && lua_getstack(running, level, &activation) != 0; ++level) {
-    lua_getinfo(running, "Sl", &activation);
-    if (activation.currentline <= 0) continue;
-    // The innermost line is in the message already.
-    if (!first) {
-      text += fmt::format("{} {}:{}", shown == 0 ? "; called from" : ",", activation.short_src, activation.currentline);
-      ++shown;
-    }
-    first = false;
-  }
-  return text;
-}
+constexpr Duration kCallTime = std::chrono::milliseconds(250);
 
 }  // namespace
 
@@ -47,12 +31,17 @@ class Script::Impl {
   // A function of one service.
   class Bound final : public Hook {
    public:
-    Bound(Impl& script, std::string service, std::string name, WorkerStats& stats)
-        : script_(script), service_(std::move(service)), name_(std::move(name)), stats_(stats) {}
+    Bound(Impl& script, std::string service, std::string name, WorkerStats& stats, ScriptService* owner)
+        : script_(script), service_(std::move(service)), name_(std::move(name)), stats_(stats), owner_(owner) {}
 
     Outcome call(std::span<const HookValue> arguments, std::span<HookValue> results) noexcept override {
       return script_.call(*this, arguments, results);
     }
+    StreamHandler* serve(Stream& stream) noexcept override { return script_.serve(*this, stream); }
+    void receive(DatagramPeer& peer, std::span<const std::byte> data) noexcept override {
+      script_.receive(*this, peer, data);
+    }
+    bool start(std::span<const HookValue> arguments) noexcept override { return script_.start(*this, arguments); }
 
    private:
     friend class Impl;
@@ -60,38 +49,36 @@ class Script::Impl {
     std::string service_;
     std::string name_;
     WorkerStats& stats_;
+    ScriptService* owner_;  // null in tests without one
     int reference_ = LUA_NOREF;
     std::size_t most_arguments_ = 0;  // arguments beyond what the function takes are not even made
   };
 
-  Impl(std::size_t memory, std::uint64_t instructions)
-      : sandbox_({.memory = memory,
-                  .memory_hint = " (script.memory is the limit)",
-                  .instructions_hint = " (script.instructions is the limit)"}),
-        instructions_(instructions) {}
+  explicit Impl(const ScriptRuntime::Limits& limits) : runtime_(limits) {}
 
   std::expected<void, std::string> load(const Configuration& configuration);
-  Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats);
+  Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats, ScriptService* owner);
   Hook::Outcome call(Bound& hook, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept;
-  Duration time_spent() const noexcept { return time_spent_; }
+  StreamHandler* serve(Bound& hook, Stream& stream) noexcept;
+  void receive(Bound& hook, DatagramPeer& peer, std::span<const std::byte> data) noexcept;
+  bool start(Bound& hook, std::span<const HookValue> arguments) noexcept;
+  ScriptRuntime& runtime() noexcept { return runtime_; }
 
  private:
   void new_coroutine();
-  void push(const HookValue& value, std::string_view service);
-  void push_session(const SessionInfo& info, std::string_view service);
+  void push(lua_State* to, const HookValue& value, std::string_view service);
+  void push_session(lua_State* to, const SessionInfo& info, std::string_view service);
   static std::string_view take(lua_State* from, int index, HookValue& out) noexcept;
   void fail(Bound& hook, int status) noexcept;
   void report(Bound& hook, std::string_view what) noexcept;
 
-  Sandbox sandbox_;
-  std::uint64_t instructions_;
+  ScriptRuntime runtime_;
+  Sandbox& sandbox_ = runtime_.sandbox();
   lua_State* coroutine_ = nullptr;
   int coroutine_reference_ = LUA_NOREF;
   int services_reference_ = LUA_NOREF;
   int sessions_reference_ = LUA_NOREF;  // id -> table; its values are weak
-  bool calling_ = false;
-  Duration time_spent_{};
-  std::deque<Bound> hooks_;  // their addresses are given out
+  std::deque<Bound> hooks_;             // their addresses are given out
 };
 
 std::expected<void, std::string> Script::Impl::load(const Configuration& configuration) {
@@ -130,9 +117,11 @@ void Script::Impl::new_coroutine() {
   coroutine_reference_ = reference;
 }
 
-Hook* Script::Impl::hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats) {
+Hook* Script::Impl::hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats,
+                         ScriptService* owner) {
   for (Bound& known : hooks_) {
-    if (known.name_ == name && known.service_ == service.name && &known.stats_ == &stats) return &known;
+    if (known.name_ == name && known.service_ == service.name && known.owner_ == owner && &known.stats_ == &stats)
+      return &known;
   }
   lua_State* state = sandbox_.state();
   lua_settop(state, 0);
@@ -146,7 +135,7 @@ Hook* Script::Impl::hook(const ServiceConfiguration& service, std::string_view n
     lua_pushvalue(state, -1);
     lua_Debug function;
     lua_getinfo(state, ">u", &function);
-    Bound& made = hooks_.emplace_back(*this, service.name, std::string(name), stats);
+    Bound& made = hooks_.emplace_back(*this, service.name, std::string(name), stats, owner);
     made.most_arguments_ = function.isvararg != 0 ? SIZE_MAX : function.nparams;
     made.reference_ = luaL_ref(state, LUA_REGISTRYINDEX);
     lua_settop(state, 0);
@@ -157,8 +146,7 @@ Hook* Script::Impl::hook(const ServiceConfiguration& service, std::string_view n
   }
 }
 
-void Script::Impl::push_session(const SessionInfo& info, std::string_view service) {
-  lua_State* to = coroutine_;
+void Script::Impl::push_session(lua_State* to, const SessionInfo& info, std::string_view service) {
   lua_rawgeti(to, LUA_REGISTRYINDEX, sessions_reference_);
   const auto id = static_cast<lua_Integer>(info.id);
   if (lua_rawgeti(to, -1, id) == LUA_TTABLE) {
@@ -181,17 +169,17 @@ void Script::Impl::push_session(const SessionInfo& info, std::string_view servic
   lua_remove(to, -2);
 }
 
-void Script::Impl::push(const HookValue& value, std::string_view service) {
+void Script::Impl::push(lua_State* to, const HookValue& value, std::string_view service) {
   switch (value.kind) {
-    case HookValue::Kind::nil: lua_pushnil(coroutine_); return;
-    case HookValue::Kind::boolean: lua_pushboolean(coroutine_, value.boolean ? 1 : 0); return;
-    case HookValue::Kind::integer: lua_pushinteger(coroutine_, static_cast<lua_Integer>(value.integer)); return;
-    case HookValue::Kind::number: lua_pushnumber(coroutine_, value.number); return;
-    case HookValue::Kind::text: lua_pushlstring(coroutine_, value.text.data(), value.text.size()); return;
+    case HookValue::Kind::nil: lua_pushnil(to); return;
+    case HookValue::Kind::boolean: lua_pushboolean(to, value.boolean ? 1 : 0); return;
+    case HookValue::Kind::integer: lua_pushinteger(to, static_cast<lua_Integer>(value.integer)); return;
+    case HookValue::Kind::number: lua_pushnumber(to, value.number); return;
+    case HookValue::Kind::text: lua_pushlstring(to, value.text.data(), value.text.size()); return;
     case HookValue::Kind::session:
-      if (value.stream != nullptr) return push_session(value.stream->info(), service);
-      if (value.peer != nullptr) return push_session(value.peer->info(), service);
-      lua_pushnil(coroutine_);
+      if (value.stream != nullptr) return push_session(to, value.stream->info(), service);
+      if (value.peer != nullptr) return push_session(to, value.peer->info(), service);
+      lua_pushnil(to);
       return;
   }
 }
@@ -228,23 +216,22 @@ Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> argumen
   for (HookValue& result : results) result = {};
   hook.stats_[CoreCounter::hook_calls].add();
   // A plugin that calls a hook from within one would pull the coroutine away under the first.
-  if (calling_) {
+  if (!runtime_.enter(hook.owner_)) {
     report(hook, "a hook cannot be called from within another");
     return Hook::Outcome::failed;
   }
-  calling_ = true;
   const Duration started = monotonic_now();
   Hook::Outcome outcome = Hook::Outcome::failed;
   try {
     sandbox_.set_log(LogLevel::info, hook.service_);
     lua_settop(coroutine_, 0);  // results of the call before: valid until now
-    sandbox_.begin(coroutine_, instructions_, kCallTime);
+    sandbox_.begin(coroutine_, runtime_.instructions(), kCallTime);
     const std::size_t count = std::min(arguments.size(), hook.most_arguments_);
     int status = LUA_ERRMEM;
     int results_count = 0;
     if (lua_checkstack(coroutine_, static_cast<int>(count) + 8) != 0) {
       lua_rawgeti(coroutine_, LUA_REGISTRYINDEX, hook.reference_);
-      for (std::size_t index = 0; index < count; ++index) push(arguments[index], hook.service_);
+      for (std::size_t index = 0; index < count; ++index) push(coroutine_, arguments[index], hook.service_);
       status = lua_resume(coroutine_, sandbox_.state(), static_cast<int>(count), &results_count);
     }
     sandbox_.end();
@@ -271,9 +258,49 @@ Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> argumen
     sandbox_.end();
     report(hook, error.what());
   }
-  time_spent_ += monotonic_now() - started;
-  calling_ = false;
+  runtime_.leave(monotonic_now() - started);
   return outcome;
+}
+
+StreamHandler* Script::Impl::serve(Bound& hook, Stream& stream) noexcept {
+  hook.stats_[CoreCounter::hook_calls].add();
+  auto* session = new (std::nothrow) ScriptStream(*hook.owner_, stream, ScriptStream::Side::session);
+  if (!session) return nullptr;
+  // Until the task is over, or refers to it.
+  ++session->tasks;
+  session->begin_turn();
+  const bool started = runtime_.start(*hook.owner_, session, hook.name_, [&](lua_State* state) {
+    lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
+    session->push(state);
+    return 1;
+  });
+  session->end_turn();
+  --session->tasks;
+  if (started) return session;
+  // Core tells a stream that was not taken nothing more.
+  session->on_close(stream, NetError::closed);
+  return nullptr;
+}
+
+void Script::Impl::receive(Bound& hook, DatagramPeer& peer, std::span<const std::byte> data) noexcept {
+  hook.stats_[CoreCounter::hook_calls].add();
+  ScriptDatagram datagram(peer);
+  const std::size_t before = runtime_.tasks();
+  runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
+    lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
+    datagram.push(state, data);
+    return 1;
+  });
+  if (runtime_.tasks() > before) datagram.keep();
+}
+
+bool Script::Impl::start(Bound& hook, std::span<const HookValue> arguments) noexcept {
+  hook.stats_[CoreCounter::hook_calls].add();
+  return runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
+    lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
+    for (const HookValue& value : arguments) push(state, value, hook.service_);
+    return static_cast<int>(arguments.size());
+  });
 }
 
 void Script::Impl::fail(Bound& hook, int status) noexcept {
@@ -281,7 +308,8 @@ void Script::Impl::fail(Bound& hook, int status) noexcept {
     if (status == LUA_YIELD) {
       report(hook, "it yielded: a hook cannot wait");
     } else {
-      report(hook, sandbox_.failure(coroutine_, status) + trace(coroutine_));
+      const std::string why = sandbox_.failure(coroutine_, status);
+      report(hook, why + ScriptRuntime::trace(coroutine_, why));
     }
     // An error within Lua's own count of instructions leaves a coroutine in which nothing is counted any more, and a
     // dead one cannot be used again: the next call gets a fresh one. Nothing runs in the old one, not even __close.
@@ -305,7 +333,9 @@ Script::~Script() = default;
 
 std::expected<std::unique_ptr<Script>, std::string> Script::load(const Configuration& configuration) {
   try {
-    auto impl = std::make_unique<Impl>(configuration.script_memory, configuration.script_instructions);
+    auto impl = std::make_unique<Impl>(ScriptRuntime::Limits{.memory = configuration.script_memory,
+                                                             .instructions = configuration.script_instructions,
+                                                             .tasks = configuration.script_tasks});
     if (auto result = impl->load(configuration); !result) return std::unexpected(result.error());
     return std::unique_ptr<Script>(new Script(std::move(impl)));
   } catch (const std::bad_alloc&) {
@@ -313,10 +343,12 @@ std::expected<std::unique_ptr<Script>, std::string> Script::load(const Configura
   }
 }
 
-Hook* Script::hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats) {
-  return impl_->hook(service, name, stats);
+Hook* Script::hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats,
+                   ScriptService* owner) {
+  return impl_->hook(service, name, stats, owner);
 }
 
-Duration Script::time_spent() const noexcept { return impl_->time_spent(); }
+ScriptRuntime& Script::runtime() noexcept { return impl_->runtime(); }
+Duration Script::time_spent() const noexcept { return impl_->runtime().time_spent(); }
 
 }  // namespace portolan

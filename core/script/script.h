@@ -3,8 +3,8 @@
 // Made from the same bytes that were checked on the main thread. The state has a memory cap (its allocator) and every
 // call an instruction budget. Nothing in it outlives it; a plugin reaches it only through Hook. One worker's thread.
 //
-// Each call runs in a Lua thread of its own (a coroutine), reused when the call has ended, so that a later scheduler
-// can leave one suspended without changing what a plugin sees.
+// A plugin may wait for what a hook returns, then the hook may not wait for anything; or have it run as a task (runtime.h),
+// which may.
 #pragma once
 
 #include "config/configuration.h"
@@ -16,6 +16,8 @@
 
 namespace portolan {
 
+class ScriptRuntime;
+class ScriptService;
 struct WorkerStats;
 
 class Script {
@@ -26,7 +28,11 @@ class Script {
 
   // The function `name` of the service with this index, or null when the configuration has none. Its calls and
   // failures count in `stats`. Owned by the Script.
-  Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats);
+  // `owner`: whose tasks it may start; without one it can only be called.
+  Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats,
+             ScriptService* owner = nullptr);
+
+  ScriptRuntime& runtime() noexcept;
 
   // Nanoseconds spent in hooks so far: what a worker uses to bound a turn. Monotonic.
   Duration time_spent() const noexcept;

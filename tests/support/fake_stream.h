@@ -113,6 +113,9 @@ class FakeHook final : public Hook {
     ++calls;
     return function_(arguments, results);
   }
+  StreamHandler* serve(Stream&) noexcept override { return nullptr; }
+  void receive(DatagramPeer&, std::span<const std::byte>) noexcept override {}
+  bool start(std::span<const HookValue>) noexcept override { return false; }
   std::size_t calls = 0;
 
  private:

@@ -1,0 +1,76 @@
+#include "script/bind.h"
+
+#include "base/units.h"
+
+namespace portolan {
+namespace {
+
+constexpr Duration kLongest = std::chrono::hours(24 * 3650);
+
+}  // namespace
+
+std::span<const LuaArea> lua_areas() noexcept {
+  static const LuaArea areas[] = {
+      kTaskArea,         kTaskObjectArea, kDialArea, kStreamArea, kDatagramArea, kUdpArea, kUdpObjectArea, kBusArea,
+      kSubscriptionArea, kNameArea,       kNetArea,  kJsonArea,   kBase64Area,   kHexArea, kHashArea,      kLogArea};
+  return areas;
+}
+
+void add_functions(lua_State* state, std::span<const LuaFunction> functions) {
+  for (const LuaFunction& one : functions) {
+    lua_pushcfunction(state, one.function);
+    lua_setfield(state, -2, one.name);
+  }
+}
+
+Duration check_duration(lua_State* state, int index) {
+  Duration duration{};
+  if (lua_type(state, index) == LUA_TNUMBER) {
+    const lua_Number seconds = lua_tonumber(state, index);
+    if (!(seconds >= 0 && seconds <= 315'360'000)) luaL_argerror(state, index, "a number of seconds, not negative");
+    duration = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  } else {
+    const auto parsed = parse_duration(check_text(state, index));
+    if (!parsed) {
+      push_text(state, parsed.error());
+      luaL_argerror(state, index, lua_tostring(state, -1));
+    }
+    duration = *parsed;
+  }
+  if (duration > kLongest) luaL_argerror(state, index, "longer than ten years");
+  return duration;
+}
+
+Duration timeout_option(lua_State* state, int index, Duration fallback) {
+  if (lua_isnoneornil(state, index)) return fallback;
+  luaL_checktype(state, index, LUA_TTABLE);
+  if (lua_getfield(state, index, "timeout") == LUA_TNIL) {
+    lua_pop(state, 1);
+    return fallback;
+  }
+  const Duration timeout = check_duration(state, -1);
+  lua_pop(state, 1);
+  return std::max<Duration>(timeout, Duration(1));
+}
+
+std::string_view check_text(lua_State* state, int index) {
+  std::size_t size = 0;
+  const char* text = luaL_checklstring(state, index, &size);
+  return {text, size};
+}
+
+void push_text(lua_State* state, std::string_view text) { lua_pushlstring(state, text.data(), text.size()); }
+
+int push_failure(lua_State* state, std::string_view why) {
+  lua_pushnil(state);
+  push_text(state, why);
+  return 2;
+}
+
+ScriptService& check_service(lua_State* state) {
+  ScriptService* service = ScriptRuntime::of(state).service();
+  if (!service) luaL_error(state, "this can be used by functions of a service, not while the configuration is read");
+  return *service;
+}
+
+}  // namespace portolan

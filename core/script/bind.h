@@ -1,0 +1,62 @@
+// The functions that scripts are given, one file for each area (bind_*.cc), and what these files share.
+//
+// They are C functions of Lua: an error in one is Lua's, so nothing that needs a destructor may be alive across a call that
+// raises unless it is an object whose destructor C++ runs (Lua is linked as C++: all are). None is noexcept.
+#pragma once
+
+#include "plugin/descriptor.h"
+#include "script/runtime.h"
+
+#include <lua.hpp>
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace portolan {
+
+// A function as it is documented: lua/README.md and the annotations for editors are made of these.
+struct LuaFunction {
+  const char* name;
+  lua_CFunction function;
+  const char* signature;  // (text, options?) -> boolean | nil, reason
+  const char* help;
+};
+
+// Functions that are called alike: "portolan.net." and "stream:" stand in front of their names.
+struct LuaArea {
+  const char* prefix;
+  const char* about;  // a sentence
+  std::span<const LuaFunction> functions;
+};
+// All there are, in the order of the reference.
+std::span<const LuaArea> lua_areas() noexcept;
+extern const LuaArea kTaskArea, kTaskObjectArea, kStreamArea, kDialArea, kDatagramArea, kUdpArea, kUdpObjectArea,
+    kBusArea, kSubscriptionArea, kNetArea, kNameArea, kJsonArea, kBase64Area, kHexArea, kHashArea, kLogArea;
+
+// Marks the table on top of the stack as a list, for JSON.
+void mark_list(lua_State* state);
+
+// Each adds its functions to the table `portolan` on top of the stack.
+void bind_tasks(lua_State* state);
+void bind_streams(lua_State* state);
+void bind_udp(lua_State* state);
+void bind_bus(lua_State* state);
+void bind_encodings(lua_State* state);
+void bind_json(lua_State* state);
+void bind_net(lua_State* state);
+
+void add_functions(lua_State* state, std::span<const LuaFunction> functions);
+
+// "5s", or a number of seconds; raises. Not negative, and at most ten years.
+Duration check_duration(lua_State* state, int index);
+// The field `timeout` of the options at `index`, which may be absent.
+Duration timeout_option(lua_State* state, int index, Duration fallback);
+std::string_view check_text(lua_State* state, int index);
+void push_text(lua_State* state, std::string_view text);
+// nil and the reason.
+int push_failure(lua_State* state, std::string_view why);
+// The service whose code runs; raises when there is none.
+ScriptService& check_service(lua_State* state);
+
+}  // namespace portolan

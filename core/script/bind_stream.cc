@@ -1,0 +1,423 @@
+// Streams: what a session or a dialed connection can do in Lua, and portolan.dial.
+#include "base/net_error.h"
+#include "net/dial_attempt.h"
+#include "script/bind.h"
+#include "script/script_datagram.h"
+#include "script/script_service.h"
+#include "script/script_stream.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace portolan {
+namespace {
+
+constexpr const char* kStreamType = "portolan.stream";
+constexpr Duration kDialTimeout = std::chrono::seconds(10);
+// Of what a dialed peer is asked for: a session has the limits of its service.
+constexpr Duration kDialedTimeout = std::chrono::seconds(30);
+
+}  // namespace
+
+// What `object` is in Lua: a pointer that outlives the stream.
+struct StreamFunctions {
+  static ScriptStream** box(lua_State* state, int index) {
+    return static_cast<ScriptStream**>(luaL_checkudata(state, index, kStreamType));
+  }
+  static ScriptStream& self(lua_State* state) { return ScriptStream::check(state, 1); }
+
+  // ---- Reading -----------------------------------------------------------------------------------------------
+  static std::size_t size_option(lua_State* state, int index, const char* name, std::size_t most) {
+    if (lua_isnoneornil(state, index)) return most;
+    luaL_checktype(state, index, LUA_TTABLE);
+    std::size_t size = most;
+    if (lua_getfield(state, index, name) != LUA_TNIL) {
+      const lua_Integer value = luaL_checkinteger(state, -1);
+      if (value < 1 || static_cast<std::uint64_t>(value) > most)
+        luaL_error(state, "%s is from 1 to %d here (max_message is the limit)", name, static_cast<int>(most));
+      size = static_cast<std::size_t>(value);
+    }
+    lua_pop(state, 1);
+    return size;
+  }
+
+  static int read(lua_State* state, ScriptStream& stream, ReadRequest request, int options) {
+    if (stream.reader_) luaL_error(state, "another task reads from this stream");
+    if (!stream.stream_ || stream.ended_ || stream.closing_) {
+      // What came before the end is still there.
+      const auto answer = request.look(stream.tail_);
+      if (answer.state == ReadRequest::Answer::State::complete && !stream.closing_) {
+        push_text(state, answer.value);
+        stream.tail_.erase(0, answer.used);
+        return 1;
+      }
+      push_failure(state, answer.state == ReadRequest::Answer::State::too_long ? "too long" : stream.end_reason());
+      if (stream.tail_.empty()) return 2;
+      push_text(state, stream.tail_);
+      return 3;
+    }
+    ScriptRuntime& runtime = stream.service_.runtime();
+    const Duration timeout = timeout_option(state, options, stream.timeout_);
+    stream.request_ = std::move(request);
+    stream.reader_ = &runtime.waiting(state);
+    // What waits with core already is given again, from the loop.
+    if (!stream.in_turn_) {
+      stream.stream_->pause();
+      stream.stream_->resume();
+      stream.paused_ = false;
+    }
+    return runtime.wait(state, stream.reading_, timeout);
+  }
+
+  static std::size_t most(const ScriptStream& stream) { return stream.service_.read_limit(); }
+
+  static int read_bytes(lua_State* state) {
+    ScriptStream& stream = self(state);
+    ReadRequest request{.kind = ReadRequest::Kind::some, .size = most(stream)};
+    if (!lua_isnoneornil(state, 2)) {
+      const lua_Integer count = luaL_checkinteger(state, 2);
+      if (count < 1 || static_cast<std::uint64_t>(count) > most(stream))
+        luaL_error(state, "read takes from 1 to %d bytes at once here (max_message is the limit)",
+                   static_cast<int>(most(stream)));
+      request.kind = ReadRequest::Kind::exactly;
+      request.size = static_cast<std::size_t>(count);
+    }
+    return read(state, stream, std::move(request), 3);
+  }
+  static int read_some(lua_State* state) {
+    ScriptStream& stream = self(state);
+    return read(state, stream, {.kind = ReadRequest::Kind::some, .size = size_option(state, 2, "max", most(stream))},
+                2);
+  }
+  static int read_line(lua_State* state) {
+    ScriptStream& stream = self(state);
+    return read(state, stream, {.kind = ReadRequest::Kind::line, .size = size_option(state, 2, "max", most(stream))},
+                2);
+  }
+  static int read_until(lua_State* state) {
+    ScriptStream& stream = self(state);
+    const std::string_view delimiter = check_text(state, 2);
+    if (delimiter.empty() || delimiter.size() > 1024) luaL_argerror(state, 2, "from 1 to 1024 bytes");
+    return read(state, stream,
+                {.kind = ReadRequest::Kind::until,
+                 .size = size_option(state, 3, "max", most(stream)),
+                 .delimiter = std::string(delimiter)},
+                3);
+  }
+  static int read_frame(lua_State* state) {
+    ScriptStream& stream = self(state);
+    ReadRequest request{.kind = ReadRequest::Kind::frame, .size = size_option(state, 2, "max", most(stream))};
+    if (!lua_isnoneornil(state, 2)) {
+      frame_options(state, 2, request.header, request.little_endian);
+    }
+    return read(state, stream, std::move(request), 2);
+  }
+  static void frame_options(lua_State* state, int index, unsigned& header, bool& little_endian) {
+    luaL_checktype(state, index, LUA_TTABLE);
+    if (lua_getfield(state, index, "header") != LUA_TNIL) {
+      const lua_Integer size = luaL_checkinteger(state, -1);
+      if (size != 1 && size != 2 && size != 4) luaL_error(state, "header is 1, 2 or 4 bytes");
+      header = static_cast<unsigned>(size);
+    }
+    if (lua_getfield(state, index, "endian") != LUA_TNIL) {
+      const std::string_view endian = check_text(state, -1);
+      if (endian != "big" && endian != "little") luaL_error(state, "endian is \"big\" or \"little\"");
+      little_endian = endian == "little";
+    }
+    lua_pop(state, 2);
+  }
+
+  // for line in stream:lines() do
+  static int next_line(lua_State* state) {
+    lua_settop(state, 1);  // without the line before
+    return read_line(state);
+  }
+  static int lines(lua_State* state) {
+    self(state);
+    lua_settop(state, 1);
+    lua_pushcfunction(state, &next_line);
+    lua_insert(state, 1);
+    return 2;
+  }
+
+  // ---- Writing -----------------------------------------------------------------------------------------------
+  static int write(lua_State* state) {
+    self(state);
+    for (int index = 2; index <= lua_gettop(state); ++index) check_text(state, index);
+    return write_on(state, LUA_OK, 0);
+  }
+
+  static int write_on(lua_State* state, int, lua_KContext texts) {
+    ScriptStream& stream = self(state);
+    ScriptRuntime& runtime = stream.service_.runtime();
+    if (texts != 0) {
+      lua_settop(state, static_cast<int>(texts));
+      runtime.check_cancelled(state);
+    }
+    if (!stream.stream_ || stream.closing_) return push_failure(state, stream.end_reason());
+    const int top = lua_gettop(state);
+    std::size_t size = 0;
+    for (int index = 2; index <= top; ++index) size += check_text(state, index).size();
+    const std::size_t before = stream.in_turn_ ? stream.written_ + stream.stream_->unsent() : stream.stream_->unsent();
+    if (before > 0 && before + size > stream.service_.output_limit()) {
+      if (!runtime.current()) return push_failure(state, "its peer does not read what was written before");
+      if (stream.in_turn_) return runtime.wait_turn(state, &write_on);
+      stream.writers_.push_back(&runtime.waiting(state));
+      return runtime.wait(state, stream.writing_, stream.timeout_, &write_on);
+    }
+    for (int index = 2; index <= top; ++index) {
+      const std::string_view text = check_text(state, index);
+      stream.stream_->write(text);
+    }
+    stream.written_ += size;
+    lua_pushboolean(state, 1);
+    return 1;
+  }
+
+  // write_frame(text, options?)
+  static int write_frame(lua_State* state) {
+    self(state);
+    const std::string_view text = check_text(state, 2);
+    unsigned header = 4;
+    bool little_endian = false;
+    if (!lua_isnoneornil(state, 3)) frame_options(state, 3, header, little_endian);
+    if (header < 4 && text.size() >> (8 * header)) luaL_argerror(state, 2, "longer than its header can say");
+    char length[4];
+    for (unsigned index = 0; index < header; ++index) {
+      const unsigned shift = 8 * (little_endian ? index : header - 1 - index);
+      length[index] = static_cast<char>(text.size() >> shift);
+    }
+    lua_settop(state, 2);
+    lua_pushlstring(state, length, header);
+    lua_insert(state, 2);
+    return write_on(state, LUA_OK, 0);
+  }
+
+  // ---- The rest ----------------------------------------------------------------------------------------------
+  static int close(lua_State* state) {
+    self(state).close(false);
+    return 0;
+  }
+  static int reset(lua_State* state) {
+    self(state).close(true);
+    return 0;
+  }
+  static int finish(lua_State* state) {
+    ScriptStream& stream = self(state);
+    if (stream.stream_ && !stream.closing_) stream.stream_->end_output();
+    return 0;
+  }
+  static int timeout(lua_State* state) {
+    ScriptStream& stream = self(state);
+    stream.timeout_ = lua_isnoneornil(state, 2) ? Duration::zero() : check_duration(state, 2);
+    return 0;
+  }
+  static int is_open(lua_State* state) {
+    const ScriptStream& stream = self(state);
+    lua_pushboolean(state, stream.stream_ && !stream.closing_ ? 1 : 0);
+    return 1;
+  }
+
+  // Functions by name, and what describes the stream.
+  static int index(lua_State* state) {
+    ScriptStream& stream = self(state);
+    lua_pushvalue(state, 2);
+    if (lua_rawget(state, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+    const std::string_view key = lua_type(state, 2) == LUA_TSTRING ? check_text(state, 2) : std::string_view();
+    if (key == "id") {
+      lua_pushinteger(state, static_cast<lua_Integer>(stream.id_));
+    } else if (key == "transport") {
+      push_text(state, to_string(stream.transport_));
+    } else if (key == "service") {
+      push_text(state, stream.service_name_);
+    } else if (key == "peer") {
+      if (stream.peer_.empty() && stream.stream_) stream.peer_ = stream.stream_->info().peer;
+      push_text(state, stream.peer_);
+    } else if (key == "server_name") {
+      push_text(state, stream.stream_ ? stream.stream_->server_name() : std::string_view());
+    }
+    return 1;
+  }
+  static int to_text(lua_State* state) {
+    const ScriptStream& stream = self(state);
+    lua_pushfstring(state, "stream %I (%s)", static_cast<LUAI_UACINT>(stream.id_),
+                    stream.stream_ && !stream.closing_ ? "open" : "closed");
+    return 1;
+  }
+  // Collected: a session goes on with its task, a dialed connection is of no use to anybody.
+  static int collect(lua_State* state) {
+    ScriptStream* stream = std::exchange(*box(state, 1), nullptr);
+    if (!stream) return 0;
+    stream->in_lua_ = false;
+    if (stream->side_ == ScriptStream::Side::dialed && stream->stream_) stream->stream_->close();
+    stream->release();
+    return 0;
+  }
+  static int leave_scope(lua_State* state) { return close(state); }
+};
+
+void ScriptStream::push(lua_State* state) {
+  auto** box = static_cast<ScriptStream**>(lua_newuserdatauv(state, sizeof(ScriptStream*), 0));
+  *box = nullptr;
+  luaL_setmetatable(state, kStreamType);
+  *box = this;
+  in_lua_ = true;
+}
+
+ScriptStream& ScriptStream::check(lua_State* state, int index) {
+  ScriptStream* stream = *StreamFunctions::box(state, index);
+  if (!stream) luaL_argerror(state, index, "a stream that is gone");
+  return *stream;
+}
+
+namespace {
+
+constexpr LuaFunction kStreamFunctions[] = {
+    {"read", &StreamFunctions::read_bytes, "(count?, options?) -> string | nil, reason, rest?",
+     "so many bytes; without a count what there is, at least one"},
+    {"read_some", &StreamFunctions::read_some, "(options?) -> string | nil, reason",
+     "what there is, at least one byte and at most `max`"},
+    {"read_line", &StreamFunctions::read_line, "(options?) -> string | nil, reason, rest?",
+     "a line without its ending, at most `max` bytes"},
+    {"read_until", &StreamFunctions::read_until, "(delimiter, options?) -> string | nil, reason, rest?",
+     "what comes before the delimiter, which is taken too"},
+    {"read_frame", &StreamFunctions::read_frame, "(options?) -> string | nil, reason, rest?",
+     "a message behind its length: `header` bytes (1, 2 or 4), `endian` \"big\" or \"little\", at most `max`"},
+    {"lines", &StreamFunctions::lines, "() -> iterator", "for line in session:lines() do … end"},
+    {"write", &StreamFunctions::write, "(text, …) -> true | nil, reason",
+     "sends the texts and numbers; waits when the peer has left more than output_limit unread"},
+    {"write_frame", &StreamFunctions::write_frame, "(text, options?) -> true | nil, reason",
+     "sends a message behind its length: `header` and `endian` as in read_frame"},
+    {"finish", &StreamFunctions::finish, "()", "the peer sees an end; reading goes on"},
+    {"close", &StreamFunctions::close, "()", "ends it when all is sent"},
+    {"reset", &StreamFunctions::reset, "()", "ends it at once: the peer sees a reset"},
+    {"timeout", &StreamFunctions::timeout, "(duration?)", "for reads and writes that name none; nil: none"},
+    {"is_open", &StreamFunctions::is_open, "() -> boolean", "neither side has closed it"},
+};
+
+// ---- portolan.dial -------------------------------------------------------------------------------------------------
+
+// One attempt of one task. Deletes itself when it is over.
+class ScriptDial final : public Wait, private DialHandler {
+ public:
+  ScriptDial(ScriptService& service, std::shared_ptr<const OutboundTarget> target)
+      : service_(service), target_(std::move(target)) {}
+
+  bool begin(Task& task, Duration timeout) {
+    task_ = &task;
+    handle_ = service_.context().dial(*target_, timeout, *this);
+    return static_cast<bool>(handle_);
+  }
+  void abandon(Task&) noexcept override { delete this; }
+
+ private:
+  StreamHandler* on_dial(Stream& stream) noexcept override {
+    handle_.forget();
+    ScriptStream* made = new (std::nothrow) ScriptStream(service_, stream, ScriptStream::Side::dialed);
+    ScriptService& service = service_;
+    Task& task = *task_;
+    delete this;
+    if (!made) {
+      service.runtime().wake(task, [](lua_State* state) { return push_failure(state, "out of memory"); });
+      return nullptr;
+    }
+    made->begin_turn();
+    service.runtime().wake(task, [&](lua_State* state) {
+      made->push(state);
+      made->timeout(kDialedTimeout);
+      return 1;
+    });
+    made->end_turn();
+    return made;
+  }
+  void on_dial_failed(NetError, std::string_view message) noexcept override {
+    handle_.forget();
+    ScriptService& service = service_;
+    Task& task = *task_;
+    const std::string why(message);
+    delete this;
+    service.runtime().wake(task, [&](lua_State* state) { return push_failure(state, why); });
+  }
+
+  ScriptService& service_;
+  const std::shared_ptr<const OutboundTarget> target_;
+  Task* task_ = nullptr;
+  DialHandle handle_;
+};
+
+std::string_view text_field(lua_State* state, int index, const char* name) {
+  lua_getfield(state, index, name);
+  const std::string_view text = lua_isnil(state, -1) ? std::string_view() : check_text(state, -1);
+  lua_pop(state, 1);  // the table keeps it
+  return text;
+}
+
+int dial(lua_State* state) {
+  ScriptService& service = check_service(state);
+  TargetOptions options{.address = check_text(state, 1)};
+  Duration timeout = timeout_option(state, 2, kDialTimeout);
+  if (!lua_isnoneornil(state, 2)) {
+    options.source = text_field(state, 2, "source");
+    if (lua_getfield(state, 2, "tls") != LUA_TNIL) {
+      luaL_checktype(state, -1, LUA_TTABLE);
+      const int tls = lua_gettop(state);
+      options.tls.name = text_field(state, tls, "name");
+      options.tls.ca = text_field(state, tls, "ca");
+      options.tls.certificate = text_field(state, tls, "certificate");
+      options.tls.key = text_field(state, tls, "key");
+      options.tls.pins = text_field(state, tls, "pins");
+      if (lua_getfield(state, tls, "verify") != LUA_TNIL) options.tls.verify = lua_toboolean(state, -1) != 0;
+      lua_pop(state, 1);
+    }
+    lua_pop(state, 1);
+  }
+  auto target = service.target(options);
+  if (!target) return push_failure(state, target.error());
+  if ((*target)->transport() == Transport::udp)
+    return push_failure(state, "udp:// has no connection: use portolan.udp");
+  Task& task = service.runtime().waiting(state);
+  auto attempt = std::make_unique<ScriptDial>(service, std::move(*target));
+  if (!attempt->begin(task, timeout)) return push_failure(state, "out of memory");
+  // The attempt has a timeout of its own.
+  return service.runtime().wait(state, *attempt.release(), Duration::zero());
+}
+
+constexpr LuaFunction kFunctions[] = {
+    {"dial", &dial, "(address, options?) -> stream | nil, reason",
+     "connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }"},
+};
+
+}  // namespace
+
+const LuaArea kDialArea = {"portolan.", "Connections to others.", kFunctions};
+const LuaArea kStreamArea = {"stream:",
+                             "A session, or what dial answers. Its fields: id, peer, transport, service, and over TLS "
+                             "server_name. What waits takes a timeout in its options.",
+                             kStreamFunctions};
+
+void ScriptStream::open_metatable(lua_State* state) {
+  luaL_newmetatable(state, kStreamType);
+  lua_newtable(state);
+  add_functions(state, kStreamFunctions);
+  lua_pushcclosure(state, &StreamFunctions::index, 1);
+  lua_setfield(state, -2, "__index");
+  const luaL_Reg meta[] = {{"__gc", &StreamFunctions::collect},
+                           {"__close", &StreamFunctions::leave_scope},
+                           {"__tostring", &StreamFunctions::to_text},
+                           {nullptr, nullptr}};
+  luaL_setfuncs(state, meta, 0);
+  // Not to be looked into or changed by a script.
+  lua_pushliteral(state, "stream");
+  lua_setfield(state, -2, "__metatable");
+  lua_pop(state, 1);
+}
+
+void bind_streams(lua_State* state) {
+  ScriptDatagram::open_metatable(state);
+  ScriptStream::open_metatable(state);
+  add_functions(state, kFunctions);
+}
+
+}  // namespace portolan

@@ -1,0 +1,146 @@
+// Time and tasks: portolan.sleep, spawn, every, after.
+#include "base/clock.h"
+#include "script/bind.h"
+#include "script/script_service.h"
+
+#include <utility>
+
+namespace portolan {
+namespace {
+
+constexpr const char* kTaskType = "portolan.task";
+
+// A wait that ends by its time alone.
+class Sleep final : public Wait {
+ public:
+  void abandon(Task&) noexcept override {}
+  int push_timeout(lua_State*) override { return 0; }
+};
+Sleep sleeping;  // it holds nothing
+
+int sleep(lua_State* state) {
+  const Duration duration = check_duration(state, 1);
+  return ScriptRuntime::of(state).wait(state, sleeping, std::max<Duration>(duration, Duration(1)));
+}
+
+// Leaves the object that stands for the task. Raises.
+void push_task(lua_State* state, Task& task) {
+  auto* handle = static_cast<TaskHandle*>(lua_newuserdatauv(state, sizeof(TaskHandle), 0));
+  handle->task = &task;
+  task.handle = handle;
+  luaL_setmetatable(state, kTaskType);
+}
+
+int spawn(lua_State* state) {
+  luaL_checktype(state, 1, LUA_TFUNCTION);
+  push_task(state, ScriptRuntime::of(state).spawn(state, lua_gettop(state) - 1));
+  return 1;
+}
+
+// ---- every, after: a task that sleeps and calls ------------------------------------------------------------------
+// Its stack: the function, the interval in ns, whether it goes on.
+
+int call_after(lua_State* state, int status, lua_KContext called);
+
+int sleep_before(lua_State* state) {
+  const Duration interval(lua_tointeger(state, 2));
+  return ScriptRuntime::of(state).wait(state, sleeping, interval, &call_after);
+}
+
+int call_after(lua_State* state, int status, lua_KContext called) {
+  ScriptRuntime& runtime = ScriptRuntime::of(state);
+  constexpr lua_KContext kCalled = -1;
+  if (called != kCalled) {
+    runtime.check_cancelled(state);
+    lua_settop(state, 3);
+    lua_pushvalue(state, 1);
+    status = lua_pcallk(state, 0, 0, 0, kCalled, &call_after);
+  }
+  if (status != LUA_OK && status != LUA_YIELD) {
+    // One failure does not end what is to be done again.
+    const std::string why = runtime.sandbox().failure(state, status);
+    Task& task = runtime.waiting(state);
+    task.service->report(task.name, why);
+  }
+  lua_settop(state, 3);
+  return lua_toboolean(state, 3) != 0 ? sleep_before(state) : 0;
+}
+
+int begin_timer(lua_State* state, bool repeat) {
+  const Duration interval = check_duration(state, 1);
+  luaL_checktype(state, 2, LUA_TFUNCTION);
+  if (repeat && interval < std::chrono::milliseconds(1)) luaL_argerror(state, 1, "at least 1 ms");
+  lua_settop(state, 2);
+  lua_pushcfunction(state, &sleep_before);
+  lua_pushvalue(state, 2);
+  lua_pushinteger(state, std::max<lua_Integer>(interval.count(), 1));
+  lua_pushboolean(state, repeat ? 1 : 0);
+  push_task(state, ScriptRuntime::of(state).spawn(state, 3));
+  return 1;
+}
+
+int every(lua_State* state) { return begin_timer(state, true); }
+int after(lua_State* state) { return begin_timer(state, false); }
+
+// ---- The object ----------------------------------------------------------------------------------------------------
+
+TaskHandle& self(lua_State* state) { return *static_cast<TaskHandle*>(luaL_checkudata(state, 1, kTaskType)); }
+
+int cancel(lua_State* state) {
+  Task* task = self(state).task;
+  ScriptRuntime& runtime = ScriptRuntime::of(state);
+  if (task && task != runtime.current()) runtime.cancel(*task, "the task was cancelled");
+  return 0;
+}
+int is_done(lua_State* state) {
+  lua_pushboolean(state, self(state).task == nullptr ? 1 : 0);
+  return 1;
+}
+int collect(lua_State* state) {
+  TaskHandle& handle = self(state);
+  if (Task* task = std::exchange(handle.task, nullptr)) task->handle = nullptr;
+  return 0;
+}
+
+int clock(lua_State* state) {
+  lua_pushnumber(state, std::chrono::duration<double>(monotonic_now()).count());
+  return 1;
+}
+
+int service(lua_State* state) {
+  push_text(state, check_service(state).name());
+  return 1;
+}
+
+constexpr LuaFunction kTaskFunctions[] = {
+    {"cancel", &cancel, "()", "its wait, or its next one, raises an error"},
+    {"is_done", &is_done, "() -> boolean", "it has ended"},
+};
+constexpr LuaFunction kFunctions[] = {
+    {"sleep", &sleep, "(duration)", "waits: \"1.5s\", or a number of seconds"},
+    {"spawn", &spawn, "(function, …) -> task", "runs it as a task beside this one; a session's ends with the session"},
+    {"every", &every, "(duration, function) -> task", "calls it again and again, with so much time between"},
+    {"after", &after, "(duration, function) -> task", "calls it once, after this time"},
+    {"clock", &clock, "() -> number", "seconds of a clock that only goes forward, for intervals"},
+    {"service", &service, "() -> string", "the name of the service whose function this is"},
+};
+
+}  // namespace
+
+const LuaArea kTaskArea = {"portolan.", "Time, and work beside the work.", kFunctions};
+const LuaArea kTaskObjectArea = {"task:", "What spawn, every and after answer.", kTaskFunctions};
+
+void bind_tasks(lua_State* state) {
+  luaL_newmetatable(state, kTaskType);
+  lua_newtable(state);
+  add_functions(state, kTaskFunctions);
+  lua_setfield(state, -2, "__index");
+  lua_pushcfunction(state, &collect);
+  lua_setfield(state, -2, "__gc");
+  lua_pushliteral(state, "task");
+  lua_setfield(state, -2, "__metatable");
+  lua_pop(state, 1);
+  add_functions(state, kFunctions);
+}
+
+}  // namespace portolan

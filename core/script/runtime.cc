@@ -1,0 +1,343 @@
+#include "script/runtime.h"
+
+#include "base/clock.h"
+#include "net/worker_io.h"
+#include "script/script_service.h"
+
+#include <fmt/format.h>
+#include <lua.hpp>
+
+#include <algorithm>
+#include <memory>
+
+namespace portolan {
+namespace {
+
+// Instructions bound a call; this is for what they do not measure (a comparison of two long texts is one).
+constexpr Duration kCallTime = std::chrono::milliseconds(250);
+constexpr std::size_t kSpareCoroutines = 256;
+constexpr int kTraceDepth = 8;
+// Room on a task's stack for what it is woken with.
+constexpr int kRoom = 32;
+
+// What a waiting function returns is what its task was woken with.
+int after_wait(lua_State* state, int, lua_KContext before) {
+  ScriptRuntime::of(state).check_cancelled(state);
+  return lua_gettop(state) - static_cast<int>(before);
+}
+
+}  // namespace
+
+int Wait::push_timeout(lua_State* state) {
+  lua_pushnil(state);
+  lua_pushliteral(state, "timed out");
+  return 2;
+}
+
+ScriptRuntime::ScriptRuntime(const Limits& limits)
+    : limits_(limits),
+      sandbox_({.memory = limits.memory,
+                .memory_hint = " (script.memory is the limit)",
+                .instructions_hint = " (script.instructions is the limit)"}) {
+  sandbox_.set_runtime(this);
+}
+
+ScriptRuntime::~ScriptRuntime() {
+  if (inbox_) inbox_->close();
+  sandbox_.set_runtime(nullptr);
+}
+
+const std::shared_ptr<ScriptBus::Inbox>& ScriptRuntime::inbox() {
+  if (!inbox_) inbox_ = std::make_shared<ScriptBus::Inbox>(io_->bus(), *io_);
+  return inbox_;
+}
+
+ScriptRuntime& ScriptRuntime::of(lua_State* state) {
+  ScriptRuntime* runtime = Sandbox::of(state).runtime();
+  if (!runtime) luaL_error(state, "this can be used by functions of a service, not while the configuration is read");
+  return *runtime;
+}
+
+void ScriptRuntime::attach(WorkerIo& io) {
+  if (io_) return;
+  io_ = &io;
+  ready_timer_.emplace(io.loop(), [this] {
+    io_->tick();
+    run_ready();
+    io_->settle();
+  });
+  later_timer_.emplace(io.loop(), [this] { strike(); });
+}
+
+// ---- A task's life ---------------------------------------------------------------------------------------------
+
+bool ScriptRuntime::lua_room(lua_State* state) noexcept { return lua_checkstack(state, kRoom) != 0; }
+
+Task* ScriptRuntime::prepare(ScriptService& service, TaskGroup* group, std::string_view name) noexcept {
+  if (service.stopped() || (!group && service.drains())) return nullptr;
+  if (tasks_ >= limits_.tasks) {
+    service.report(name, fmt::format("{} tasks are alive already (script.tasks is the limit)", tasks_));
+    return nullptr;
+  }
+  std::unique_ptr<Task> task;
+  try {
+    task = std::make_unique<Task>();
+    task->name = name;
+    task->service = &service;
+    task->group = group;
+    if (!spare_.empty()) {
+      std::tie(task->state, task->reference) = spare_.back();
+      spare_.pop_back();
+    } else {
+      spare_.reserve(kSpareCoroutines);
+      task->state = lua_newthread(state());
+      task->reference = luaL_ref(state(), LUA_REGISTRYINDEX);
+    }
+    service.add(*task);
+  } catch (const LuaPanic&) {
+    lua_settop(state(), 0);
+    service.report(name, "no memory is left for a task (script.memory is the limit)");
+    return nullptr;
+  } catch (const std::exception& problem) {
+    service.report(name, problem.what());
+    return nullptr;
+  }
+  ++tasks_;
+  return task.release();
+}
+
+Task& ScriptRuntime::spawn(lua_State* from, int count) {
+  if (!service_) luaL_error(from, "a task belongs to a service, and none runs");
+  luaL_checkstack(from, 4, nullptr);
+  // What a session's task begins is the session's.
+  Task* task =
+      prepare(*service_, current_ ? current_->group : nullptr, current_ ? std::string_view(current_->name) : "a task");
+  if (!task) luaL_error(from, "no task can be started: too many, or no memory");
+  if (lua_checkstack(task->state, count + kRoom) == 0) {
+    forget(*task);
+    luaL_error(from, "no memory is left for a task");
+  }
+  lua_xmove(from, task->state, count + 1);
+  task->values = count;
+  make_ready(*task);
+  return *task;
+}
+
+void ScriptRuntime::make_ready(Task& task) noexcept {
+  if (task.queued) return;
+  task.queued = true;
+  ready_.push_back(&task);
+  // From the loop: now. From inside a task, or while a plugin waits for a hook: soon.
+  if (!running_) return run_ready();
+  if (ready_.size() == 1) ready_timer_->start(Duration::zero());
+}
+
+// Only those that are in line at the start: what they make ready comes after the sockets have had their turn.
+void ScriptRuntime::run_ready() noexcept {
+  for (std::size_t turns = ready_.size(); turns > 0 && !ready_.empty(); --turns) {
+    Task& task = *ready_.front();
+    ready_.pop_front();
+    task.queued = false;
+    run(task);
+  }
+  if (!ready_.empty()) ready_timer_->start(Duration::zero());
+}
+
+void ScriptRuntime::run(Task& task) noexcept {
+  running_ = true;
+  current_ = &task;
+  service_ = task.service;
+  const Duration started = monotonic_now();
+  int status = LUA_ERRMEM;
+  int results = 0;
+  sandbox_.set_log(LogLevel::info, task.service->name());
+  sandbox_.begin(task.state, limits_.instructions, kCallTime);
+  try {
+    status = lua_resume(task.state, state(), std::exchange(task.values, 0), &results);
+  } catch (const LuaPanic&) {
+    // Lua itself found no memory to begin.
+  }
+  sandbox_.end();
+  bool failed = status != LUA_OK && status != LUA_YIELD;
+  if (status == LUA_YIELD && !task.wait && !task.queued) {
+    failed = true;
+    task.service->report(task.name, "it yielded without waiting for anything");
+  } else if (failed) {
+    try {
+      std::string why = sandbox_.failure(task.state, status);
+      // That it was cancelled is no failure of the script.
+      if (!task.cancelled || !why.ends_with(task.reason)) task.service->report(task.name, why + trace(task.state, why));
+    } catch (const LuaPanic&) {
+      task.service->report(task.name, "no memory is left in the state");
+    } catch (const std::exception& problem) {
+      task.service->report(task.name, problem.what());
+    }
+    lua_settop(state(), 0);
+  }
+  time_spent_ += monotonic_now() - started;
+  current_ = nullptr;
+  service_ = nullptr;
+  running_ = false;
+  if (failed || status == LUA_OK) finish(task, failed);
+  if (status == LUA_ERRMEM) sandbox_.collect_garbage();
+}
+
+void ScriptRuntime::finish(Task& task, bool failed) noexcept {
+  if (task.leads) task.group->on_leader_end(failed);
+  if (failed) {
+    // Nothing more runs in it, not even __close.
+    luaL_unref(state(), LUA_REGISTRYINDEX, task.reference);
+    task.state = nullptr;
+  }
+  forget(task);
+}
+
+void ScriptRuntime::forget(Task& task) noexcept {
+  if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
+  if (task.queued) std::erase(ready_, &task);
+  if (task.handle) task.handle->task = nullptr;
+  TaskGroup* group = task.group;
+  task.service->remove(task);
+  if (task.state) {
+    lua_settop(task.state, 0);
+    if (spare_.size() < kSpareCoroutines && spare_.size() < spare_.capacity())
+      spare_.emplace_back(task.state, task.reference);
+    else
+      luaL_unref(state(), LUA_REGISTRYINDEX, task.reference);
+  }
+  --tasks_;
+  delete &task;
+  if (group && group->tasks == 0) group->on_no_task();
+}
+
+void ScriptRuntime::drop(Task& task) noexcept {
+  if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
+  luaL_unref(state(), LUA_REGISTRYINDEX, task.reference);
+  task.state = nullptr;
+  forget(task);
+}
+
+void ScriptRuntime::out_of_memory(Task& task) noexcept {
+  sandbox_.collect_garbage();
+  end_badly(task, "no memory is left for what it is given (script.memory is the limit)");
+}
+
+void ScriptRuntime::end_badly(Task& task, std::string_view why) noexcept {
+  task.service->report(task.name, why);
+  if (&task == current_) return;
+  finish(task, true);
+}
+
+// ---- Waiting ---------------------------------------------------------------------------------------------------
+
+int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout) {
+  return this->wait(state, wait, timeout, &after_wait);
+}
+
+int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout,
+                        int (*continuation)(lua_State*, int, std::ptrdiff_t)) {
+  Task& task = waiting(state);
+  task.wait = &wait;
+  if (timeout > Duration::zero()) {
+    task.deadline = Loop::now() + timeout;
+    arm(task);
+  }
+  return lua_yieldk(state, 0, lua_gettop(state), continuation);
+}
+
+int ScriptRuntime::wait_turn(lua_State* state, int (*continuation)(lua_State*, int, std::ptrdiff_t)) {
+  make_ready(waiting(state));
+  return lua_yieldk(state, 0, lua_gettop(state), continuation);
+}
+
+Task& ScriptRuntime::waiting(lua_State* state) {
+  if (!current_)
+    luaL_error(state, "this waits, and the plugin waits for what this function answers: do it in portolan.spawn");
+  if (current_->cancelled) luaL_error(state, "%s", current_->reason);
+  if (lua_isyieldable(state) == 0)
+    luaL_error(state, "this waits, which cannot be done inside of a function that sorts, substitutes or iterates");
+  return *current_;
+}
+
+void ScriptRuntime::check_cancelled(lua_State* state) {
+  if (current_ && std::exchange(current_->raises, false)) luaL_error(state, "%s", current_->reason);
+}
+
+// A deadline that is later than the one that it is in line with is looked at when that strikes: most waits end long before.
+void ScriptRuntime::arm(Task& task) {
+  if (task.armed != Duration::zero() && task.armed <= task.deadline) return;
+  if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
+  task.armed = task.deadline;
+  later_.emplace(task.armed, &task);
+  if (later_.begin()->second == &task) start_timer();
+}
+
+void ScriptRuntime::start_timer() noexcept {
+  if (later_.empty()) return later_timer_->stop();
+  later_timer_->start(std::max(later_.begin()->first - Loop::now(), Duration::zero()));
+}
+
+void ScriptRuntime::strike() noexcept {
+  const Duration now = io_->tick();
+  while (!later_.empty() && later_.begin()->first <= now) {
+    Task& task = *later_.begin()->second;
+    later_.erase(later_.begin());
+    task.armed = Duration::zero();
+    if (!task.wait || task.deadline == Duration::zero()) continue;
+    if (task.deadline > now) {
+      arm(task);
+      continue;
+    }
+    Wait& wait = *task.wait;
+    wait.abandon(task);
+    wake(task, [&](lua_State* state) { return wait.push_timeout(state); });
+  }
+  start_timer();
+  io_->settle();
+}
+
+void ScriptRuntime::cancel(Task& task, const char* reason) noexcept {
+  task.cancelled = true;
+  task.reason = reason;
+  Wait* wait = std::exchange(task.wait, nullptr);
+  if (!wait) return;
+  task.raises = true;
+  wait->abandon(task);
+  wake(task, [](lua_State*) { return 0; });
+}
+
+// ---- Hooks that a plugin waits for -------------------------------------------------------------------------------
+
+bool ScriptRuntime::enter(ScriptService* service) noexcept {
+  if (running_) return false;
+  running_ = true;
+  service_ = service;
+  return true;
+}
+
+void ScriptRuntime::leave(Duration spent) noexcept {
+  time_spent_ += spent;
+  running_ = false;
+  service_ = nullptr;
+}
+
+std::string ScriptRuntime::trace(lua_State* running, std::string_view message) {
+  std::string text;
+  lua_Debug activation;
+  int shown = 0;
+  bool innermost = true;
+  for (int level = 0; shown < kTraceDepth && lua_getstack(running, level, &activation) != 0; ++level) {
+    lua_getinfo(running, "Sl", &activation);
+    if (activation.currentline <= 0) continue;
+    const std::string line = fmt::format("{}:{}", activation.short_src, activation.currentline);
+    // The innermost line is in most messages already.
+    if (std::exchange(innermost, false)) {
+      if (message.find(fmt::format(":{}: ", activation.currentline)) == std::string_view::npos) text += "; at " + line;
+      continue;
+    }
+    text += (shown++ == 0 ? "; called from " : ", ") + line;
+  }
+  return text;
+}
+
+}  // namespace portolan

@@ -1,0 +1,95 @@
+#include "script/script_service.h"
+
+#include "base/callback.h"
+#include "base/log.h"
+#include "config/configuration.h"
+#include "net/dial_attempt.h"
+#include "script/runtime.h"
+#include "stats/service_stats.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace portolan {
+namespace {
+
+constexpr std::size_t kMostTargets = 256;
+
+}  // namespace
+
+ScriptService::ScriptService(ScriptRuntime& runtime, const Host& host) : runtime_(runtime), host_(host) {
+  runtime_.attach(host.io);
+}
+
+ScriptService::~ScriptService() { stop(); }
+
+void ScriptService::stop() noexcept {
+  stopped_ = true;
+  while (!tasks_.empty()) runtime_.drop(*tasks_.back());
+}
+
+std::string_view ScriptService::name() const noexcept { return host_.configuration.name; }
+std::size_t ScriptService::output_limit() const noexcept { return host_.configuration.limits.output_limit; }
+
+// Beside what was asked for, its end or its length has to fit.
+std::size_t ScriptService::read_limit() const noexcept {
+  constexpr std::size_t kEnding = 1100;
+  return host_.input_limit > 2 * kEnding ? host_.input_limit - kEnding : host_.input_limit / 2;
+}
+
+void ScriptService::report(std::string_view hook, std::string_view what) noexcept {
+  host_.stats[CoreCounter::hook_failures].add();
+  log::print(LogLevel::error, {.service = name()}, "{} failed: {}", hook, what);
+}
+
+void ScriptService::drain() noexcept {
+  if (std::exchange(drains_, true)) return;
+  cancel_where([](const Task& task) { return task.group == nullptr; },
+               "the service ends, or a newer configuration has taken over");
+}
+
+void ScriptService::cancel(TaskGroup& group, const char* reason) noexcept {
+  if (group.tasks == 0) return;
+  cancel_where([&](const Task& task) { return task.group == &group; }, reason);
+}
+
+// Who is woken may end and begin others: each is looked for again.
+template <typename Which>
+void ScriptService::cancel_where(Which which, const char* reason) noexcept {
+  contain("the end of a script's tasks", [&] {
+    std::vector<Task*> tasks;
+    for (Task* task : tasks_)
+      if (!task->cancelled && which(*task)) tasks.push_back(task);
+    for (Task* task : tasks)
+      if (std::ranges::find(tasks_, task) != tasks_.end()) runtime_.cancel(*task, reason);
+  });
+}
+
+std::expected<std::shared_ptr<const OutboundTarget>, std::string> ScriptService::target(const TargetOptions& options) {
+  const std::string key =
+      fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", options.address, options.source, options.tls.name, options.tls.ca,
+                  options.tls.certificate, options.tls.key, options.tls.pins, options.tls.verify);
+  if (const auto known = targets_.find(key); known != targets_.end()) return known->second;
+  auto made = OutboundTarget::make(options, host_.configuration.folder);
+  if (!made) return std::unexpected(made.error());
+  if (targets_.size() >= kMostTargets)
+    std::erase_if(targets_, [](const auto& one) { return one.second.use_count() == 1; });
+  return targets_[key] = std::shared_ptr<const OutboundTarget>(std::move(*made));
+}
+
+void ScriptService::add(Task& task) {
+  task.index = tasks_.size();
+  tasks_.push_back(&task);
+  if (task.group) ++task.group->tasks;
+}
+
+void ScriptService::remove(Task& task) noexcept {
+  tasks_[task.index] = tasks_.back();
+  tasks_[task.index]->index = task.index;
+  tasks_.pop_back();
+  if (task.group) --task.group->tasks;
+}
+
+}  // namespace portolan

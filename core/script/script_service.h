@@ -1,0 +1,78 @@
+// What the scripts of one service on one worker have: their tasks, and what core grants the service.
+//
+// Made with the instance, and gone after its streams; a task that is left when it stops ends without another word. One
+// worker's thread.
+#pragma once
+
+#include "plugin/service.h"
+#include "script/task.h"
+
+#include <cstddef>
+#include <expected>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace portolan {
+
+class OutboundTarget;
+class ScriptRuntime;
+class WorkerIo;
+struct ServiceConfiguration;
+struct WorkerStats;
+
+class ScriptService : public std::enable_shared_from_this<ScriptService> {
+ public:
+  struct Host {
+    Context& context;
+    WorkerIo& io;
+    const ServiceConfiguration& configuration;
+    WorkerStats& stats;
+    const std::size_t& input_limit;  // known once the service is made
+  };
+  ScriptService(ScriptRuntime& runtime, const Host& host);
+  ~ScriptService();
+  ScriptService(const ScriptService&) = delete;
+  ScriptService& operator=(const ScriptService&) = delete;
+
+  ScriptRuntime& runtime() const noexcept { return runtime_; }
+  Context& context() const noexcept { return host_.context; }
+  WorkerIo& io() const noexcept { return host_.io; }
+  std::string_view name() const noexcept;
+  std::size_t output_limit() const noexcept;
+  // The most that a read may ask for at once.
+  std::size_t read_limit() const noexcept;
+
+  // Logs and counts: "on_session failed: c.lua:3: ...".
+  void report(std::string_view hook, std::string_view what) noexcept;
+  // The service drains: tasks that belong to no session are cancelled, and no new ones of that kind begin.
+  void drain() noexcept;
+  bool drains() const noexcept { return drains_; }
+  // Cancels the tasks of a session.
+  void cancel(TaskGroup& group, const char* reason) noexcept;
+  // Ends all tasks; no other begins.
+  void stop() noexcept;
+  bool stopped() const noexcept { return stopped_; }
+
+  // A place to connect to, kept as long as somebody holds it or there is room. The error is a sentence.
+  std::expected<std::shared_ptr<const OutboundTarget>, std::string> target(const TargetOptions& options);
+
+  // ---- For the runtime ----
+  void add(Task& task);
+  void remove(Task& task) noexcept;
+
+ private:
+  template <typename Which>
+  void cancel_where(Which which, const char* reason) noexcept;
+
+  ScriptRuntime& runtime_;
+  Host host_;
+  std::vector<Task*> tasks_;
+  std::map<std::string, std::shared_ptr<const OutboundTarget>> targets_;
+  bool drains_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace portolan

@@ -1,0 +1,141 @@
+#include "script/script_stream.h"
+
+#include "base/callback.h"
+#include "base/net_error.h"
+#include "script/runtime.h"
+#include "script/script_service.h"
+
+#include <lua.hpp>
+
+#include <utility>
+
+namespace portolan {
+namespace {
+
+// What may wait unread before the peer is held back; core ends a session that leaves more than its input limit.
+constexpr std::size_t kUnread = 16 * 1024;
+
+std::string_view text_of(std::span<const std::byte> data) noexcept {
+  return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+}  // namespace
+
+ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side)
+    : service_(service),
+      stream_(&stream),
+      service_name_(service.name()),
+      id_(stream.info().id),
+      transport_(stream.info().transport),
+      side_(side) {
+  // What a script writes must not keep its peer from being read: who relays needs both.
+  stream.resume();
+}
+
+std::size_t ScriptStream::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
+  in_turn_ = true;
+  written_ = 0;
+  const std::size_t used = serve_reader(text_of(data));
+  in_turn_ = false;
+  // Nobody reads: what comes is kept, but not without end.
+  if (!reader_ && data.size() - used >= kUnread) {
+    stream.pause();
+    paused_ = true;
+  }
+  return used;
+}
+
+std::size_t ScriptStream::serve_reader(std::string_view data) noexcept {
+  using State = ReadRequest::Answer::State;
+  std::size_t used = 0;
+  while (reader_ && !closing_) {
+    const auto answer = request_.look(data.substr(used));
+    if (answer.state == State::incomplete) break;
+    // Not now: it is asked again.
+    if (answer.state == State::complete && side_ == Side::session && !stream_->admit(answer.used)) break;
+    used += answer.used;
+    answer_reader(answer);
+  }
+  return used;
+}
+
+void ScriptStream::answer_reader(const ReadRequest::Answer& answer) noexcept {
+  service_.runtime().wake(*std::exchange(reader_, nullptr), [&](lua_State* state) {
+    if (answer.state == ReadRequest::Answer::State::complete) {
+      lua_pushlstring(state, answer.value.data(), answer.value.size());
+      return 1;
+    }
+    lua_pushnil(state);
+    lua_pushliteral(state, "too long");
+    return 2;
+  });
+}
+
+// There is no more: what is left of the input is the third value, for who wants it.
+void ScriptStream::fail_reader(std::string_view rest) noexcept {
+  if (!reader_) return;
+  service_.runtime().wake(*std::exchange(reader_, nullptr), [&](lua_State* state) {
+    const std::string_view why = end_reason();
+    lua_pushnil(state);
+    lua_pushlstring(state, why.data(), why.size());
+    if (rest.empty()) return 2;
+    lua_pushlstring(state, rest.data(), rest.size());
+    return 3;
+  });
+}
+
+bool ScriptStream::on_end(Stream&, std::span<const std::byte> rest) noexcept {
+  in_turn_ = true;
+  written_ = 0;
+  ended_ = true;
+  contain("the end of a script's input", [&] { tail_.assign(text_of(rest)); });
+  tail_.erase(0, serve_reader(tail_));
+  if (reader_) fail_reader(tail_);
+  in_turn_ = false;
+  return true;  // it ends with its task
+}
+
+void ScriptStream::on_sent(Stream&) noexcept {
+  in_turn_ = true;
+  written_ = 0;
+  wake_writers();
+  in_turn_ = false;
+}
+
+void ScriptStream::wake_writers() noexcept {
+  const auto writers = std::exchange(writers_, {});
+  for (Task* task : writers) service_.runtime().wake(*task, [](lua_State*) { return 0; });
+}
+
+void ScriptStream::on_close(Stream&, NetError why) noexcept {
+  stream_ = nullptr;
+  why_ = why;
+  ++tasks;  // so that it stays until this is over
+  fail_reader({});
+  wake_writers();
+  if (side_ == Side::session) service_.cancel(*this, "the session has ended");
+  --tasks;
+  release();
+}
+
+void ScriptStream::on_leader_end(bool) noexcept {
+  close(false);
+  service_.cancel(*this, "the session has ended");
+}
+
+void ScriptStream::close(bool reset) noexcept {
+  closing_ = true;
+  // The stream may close, and this be gone, before reset returns.
+  if (stream_) reset ? stream_->reset() : stream_->close();
+}
+
+std::string_view ScriptStream::end_reason() const noexcept {
+  if (closing_ || why_ == NetError::none || why_ == NetError::closed) return "closed";
+  return to_sentence(why_);
+}
+
+void ScriptStream::release() noexcept {
+  if (!stream_ && !in_lua_ && tasks == 0) delete this;
+}
+
+}  // namespace portolan

@@ -1,0 +1,92 @@
+// A stream in the hands of scripts: a session that a task serves, or a connection that a script has dialed.
+//
+// It outlives its stream as long as Lua refers to it or tasks of the session are left, and deletes itself then. What was
+// received waits with core until it is read, so that a script that does not read holds back its peer. One worker's thread.
+#pragma once
+
+#include "plugin/service.h"
+#include "script/read_request.h"
+#include "script/task.h"
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct lua_State;
+
+namespace portolan {
+
+class ScriptService;
+
+class ScriptStream final : public StreamHandler, public TaskGroup {
+ public:
+  enum class Side : std::uint8_t { session, dialed };
+  // Throws std::bad_alloc.
+  ScriptStream(ScriptService& service, Stream& stream, Side side);
+
+  // Pushes the object that stands for it in Lua, for the first and only time. Raises.
+  void push(lua_State* state);
+  // The one at this place of the stack; raises when there is something else.
+  static ScriptStream& check(lua_State* state, int index);
+  static void open_metatable(lua_State* state);  // once for each state
+
+  // Around what its tasks do in a callback of the stream that does not come through here (Service::open).
+  void begin_turn() noexcept { in_turn_ = true; }
+  void end_turn() noexcept { in_turn_ = false; }
+  void timeout(Duration timeout) noexcept { timeout_ = timeout; }
+
+  // ---- StreamHandler ----
+  std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override;
+  bool on_end(Stream& stream, std::span<const std::byte> rest) noexcept override;
+  void on_sent(Stream& stream) noexcept override;
+  void on_close(Stream& stream, NetError why) noexcept override;
+
+ private:
+  friend struct StreamFunctions;
+  struct Reading final : Wait {
+    explicit Reading(ScriptStream& owner) noexcept : stream(owner) {}
+    void abandon(Task&) noexcept override { stream.reader_ = nullptr; }
+    ScriptStream& stream;
+  };
+  struct Writing final : Wait {
+    explicit Writing(ScriptStream& owner) noexcept : stream(owner) {}
+    void abandon(Task& task) noexcept override { std::erase(stream.writers_, &task); }
+    ScriptStream& stream;
+  };
+
+  void on_leader_end(bool failed) noexcept override;
+  void on_no_task() noexcept override { release(); }
+  // Gives the reader what it asked for from `data`; answers how much of it was used. It may have asked again and again.
+  std::size_t serve_reader(std::string_view data) noexcept;
+  void answer_reader(const ReadRequest::Answer& answer) noexcept;
+  void fail_reader(std::string_view rest) noexcept;
+  void wake_writers() noexcept;
+  void close(bool reset) noexcept;
+  void release() noexcept;  // `this` may be gone afterwards
+  std::string_view end_reason() const noexcept;
+
+  ScriptService& service_;
+  Stream* stream_;  // null once it has closed
+  Task* reader_ = nullptr;
+  ReadRequest request_;
+  std::vector<Task*> writers_;  // that wait for room
+  Reading reading_{*this};
+  Writing writing_{*this};
+  std::string service_name_;
+  std::string tail_;         // not read when the peer ended
+  std::string peer_;         // its address, once it was asked for
+  std::size_t written_ = 0;  // in this turn
+  Duration timeout_{};       // of a read or write that names none; zero: none
+  std::uint64_t id_;
+  Transport transport_;
+  NetError why_ = NetError::none;
+  Side side_;
+  bool in_turn_ = false;
+  bool in_lua_ = false;  // Lua refers to it
+  bool paused_ = false;
+  bool ended_ = false;    // the peer has
+  bool closing_ = false;  // the script has closed it
+};
+
+}  // namespace portolan

@@ -1,0 +1,68 @@
+// A task: one Lua coroutine that can wait. It belongs to a service, is run by the ScriptRuntime of its worker, and at any
+// moment either runs, is in line to run, or waits for one thing. One worker's thread.
+#pragma once
+
+#include "plugin/service.h"
+
+#include <cstddef>
+#include <string>
+
+struct lua_State;
+
+namespace portolan {
+
+class ScriptService;
+struct Task;
+
+// The object that stands for a task in Lua.
+struct TaskHandle {
+  Task* task;  // null once it is over
+};
+
+// What a task waits for. When it comes, whoever implements this pushes the results and calls ScriptRuntime::wake.
+class Wait {
+ public:
+  // The task stops waiting: it was cancelled, or its time is over. Nothing may wake it for this from now on.
+  virtual void abandon(Task& task) noexcept = 0;
+  // Its time is over: what the waiting call answers, pushed on the task's stack. By default nil, "timed out".
+  virtual int push_timeout(lua_State* state);
+
+ protected:
+  ~Wait() = default;
+};
+
+// What tasks belong to that is smaller than a service: a session, with the task that serves it, which leads, and those that
+// the task has spawned.
+class TaskGroup {
+ public:
+  // The task that leads has ended.
+  virtual void on_leader_end(bool failed) noexcept = 0;
+  // The last task is gone.
+  virtual void on_no_task() noexcept = 0;
+
+  std::size_t tasks = 0;  // kept by the ScriptService
+
+ protected:
+  ~TaskGroup() = default;
+};
+
+struct Task {
+  lua_State* state = nullptr;
+  ScriptService* service = nullptr;
+  TaskGroup* group = nullptr;
+  Wait* wait = nullptr;
+  TaskHandle* handle = nullptr;  // while Lua refers to it
+  std::string name;              // of the hook that it began with, for messages
+  int reference = 0;             // of its coroutine
+  int values = 0;                // on its stack, that it is resumed with
+  Duration deadline{};           // of what it waits for; zero: none
+  Duration armed{};              // its place among the runtime's deadlines, never later than `deadline`; zero: none
+  std::size_t index = 0;         // among the tasks of its service
+  bool leads = false;            // its group
+  bool queued = false;           // in line to run
+  bool cancelled = false;        // the next wait raises
+  bool raises = false;           // so does this one
+  const char* reason = "";       // why
+};
+
+}  // namespace portolan

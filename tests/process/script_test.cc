@@ -1,0 +1,402 @@
+// Scripts with tasks, as clients see them: waiting, timeouts, back-pressure, reloads, and scripts that mean harm.
+#include "support/daemon.h"
+#include "support/server_socket.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/cmocka.h"  // last: it defines fail()
+
+using namespace portolan::testing;
+
+namespace {
+
+// One service, called script, whose session is served by this body.
+std::string serving(const std::string& body, const std::string& options = "", const std::string& core = "") {
+  return fmt::format(
+      "return {{ {} services = {{ {{ plugin = 'script', name = 'script', listen = 'tcp://127.0.0.1:0', {}\n"
+      "on_session = function(session)\n{}\nend }} }} }}\n",
+      core, options, body);
+}
+
+void sessions_wait_side_by_side(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving("session:write('a') portolan.sleep('300ms') session:write('b')"));
+  const Clock::time_point start = Clock::now();
+  std::vector<Client> clients(40);
+  for (Client& client : clients) client = Client(daemon.address("script"));
+  for (Client& client : clients) assert_string_equal(client.receive_all().c_str(), "ab");
+  const std::int64_t took = milliseconds_since(start);
+  assert_true(took >= 290);
+  assert_true(took < 40 * 300);
+}
+
+void input_is_read_in_every_way(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(R"(
+      session:write(session:read_line(), '|', session:read(3), '|', session:read_until('--'), '|',
+                    session:read_frame({ header = 2 }), '|', tostring(session:read_line({ max = 3 })), '|')
+      local nothing, why, rest = session:read_line()
+      session:write(tostring(nothing), ' ', why, ' ', rest, '\n')
+      session:write_frame('x', { header = 1 })
+  )"));
+  const std::string input = "line\r\nabcuntil--" + std::string("\0\3xyz", 5) + "1234567";
+  const std::string expected = "line|abc|until|xyz|nil|nil closed 1234567\n\1x";
+  {
+    Client client(daemon.address("script"));
+    assert_true(client.send(input) && client.finish_sending());
+    assert_string_equal(client.receive_all().c_str(), expected.c_str());
+  }
+  // Byte by byte.
+  Client client(daemon.address("script"));
+  for (const char byte : input) {
+    assert_true(client.send(std::string(1, byte)));
+    let_pass(Milliseconds(1));
+  }
+  assert_true(client.finish_sending());
+  assert_string_equal(client.receive_all().c_str(), expected.c_str());
+}
+
+void a_read_times_out_and_goes_on(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(R"(
+      local _, why = session:read_line({ timeout = '50ms' })
+      session:write(why, '\n')
+      session:write(session:read_line(), '\n')
+  )"));
+  Client client(daemon.address("script"));
+  assert_true(client.send("ear"));
+  assert_string_equal(client.receive_line().c_str(), "timed out\n");
+  assert_true(client.send("ly\n"));
+  assert_string_equal(client.receive_all().c_str(), "early\n");
+}
+
+// A peer that does not read holds back who writes to it, in a turn and outside of one; all comes in the end.
+void a_slow_reader_holds_back_its_writer(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(R"(
+      session:read_line()
+      local block = ('x'):rep(10000)
+      for i = 1, 2000 do
+        if not session:write(block) then return portolan.log('closed at ' .. i) end
+      end
+      session:write('end\n')
+  )",
+                       "output_limit = '64KiB',"));
+  Client client(daemon.address("script"), {.receive_buffer = 16384});
+  assert_true(client.send("go\n"));
+  let_pass(Milliseconds(100));
+  const long before = daemon.facts().resident_kib;
+  const std::string all = client.receive_all();
+  assert_int_equal(all.size(), 2000 * 10000 + 4);
+  assert_true(all.ends_with("xend\n"));
+  assert_true(daemon.facts().resident_kib < before + 8 * 1024);
+  // One that leaves ends it.
+  Client leaves(daemon.address("script"), {.receive_buffer = 16384});
+  assert_true(leaves.send("go\n") && leaves.receive(1000).size() == 1000);
+  leaves.close_with_reset();
+  assert_true(wait_until([&] { return daemon.log_has("closed at"); }));
+  assert_true(wait_until([&] { return daemon.counter("script", "sessions_open") == 0; }));
+}
+
+void what_is_not_read_holds_back_the_peer(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      serving("portolan.sleep('300ms') local n = 0 while true do local part = session:read_some() "
+              "if not part then break end n = n + #part end session:write(n, '\\n')"));
+  Client client(daemon.address("script"));
+  const std::string data(3'000'000, 'y');
+  std::thread sender([&] {
+    if (client.send(data)) client.finish_sending();
+  });
+  sender.join();
+  assert_string_equal(client.receive_all().c_str(), "3000000\n");
+}
+
+void a_dial_talks_and_fails(void** state) {
+  Daemon& daemon = daemon_of(state);
+  ServerSocket server;
+  ServerSocket gone;
+  const std::string nobody = gone.address();
+  gone.close();
+  daemon.start(serving(fmt::format(R"(
+      local stream, why = portolan.dial('{}')
+      session:write(tostring(stream), ' ', why, '\n')
+      stream = portolan.dial('{}')
+      stream:write('question\n')
+      session:write(stream:read_line(), '\n', tostring(stream:read_line()), '\n')
+      stream:close()
+      session:write(tostring(stream:write('x')), ' ', select(2, stream:read_line()), '\n')
+      session:write(tostring(pcall(portolan.dial, 'nonsense')), '\n')
+  )",
+                                   nobody, server.address())));
+  Client client(daemon.address("script"));
+  Client answerer = server.accept();
+  assert_string_equal(answerer.receive_line().c_str(), "question\n");
+  assert_true(answerer.send("answer\n") && answerer.finish_sending());
+  const std::string all = client.receive_all();
+  assert_string_equal(all.c_str(), "nil Connection refused\nanswer\nnil\nnil closed\ntrue\n");
+  answerer.receive_all();
+  assert_string_equal(to_text(answerer.end()), to_text(End::closed));
+}
+
+void a_dialed_stream_that_is_forgotten_closes(void** state) {
+  Daemon& daemon = daemon_of(state);
+  ServerSocket server;
+  daemon.start(serving(
+      fmt::format("for i = 1, 20 do assert(portolan.dial('{}')) end "
+                  "for i = 1, 200 do local t = {{}} for j = 1, 500 do t[j] = {{}} end portolan.sleep(0.001) end",
+                  server.address())));
+  const long descriptors = daemon.facts().descriptors;
+  Client client(daemon.address("script"));
+  std::vector<Client> accepted(20);
+  for (Client& one : accepted) one = server.accept();
+  client.receive_all();
+  for (Client& one : accepted) {
+    one.receive_all();
+    assert_string_equal(to_text(one.end()), to_text(End::closed));
+  }
+  client.close();
+  assert_true(wait_until([&] { return daemon.facts().descriptors <= descriptors; }));
+}
+
+// When a session ends, so does all that it had begun.
+void tasks_end_with_their_session(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(R"(
+      portolan.spawn(function()
+        local ok, why = pcall(portolan.sleep, 100)
+        portolan.log('spawned: ' .. tostring(why))
+        portolan.sleep(100)
+        portolan.log('never')
+      end)
+      portolan.every('10s', function() end)
+      session:write('go')
+      session:read_line()
+      local _, why = session:read_line()
+      portolan.log('leader: ' .. why)
+      portolan.sleep(100)
+      portolan.log('never')
+  )"));
+  Client client(daemon.address("script"));
+  assert_string_equal(client.receive(2).c_str(), "go");
+  assert_true(client.send("x\n"));
+  client.close_with_reset();
+  assert_true(wait_until([&] {
+    return daemon.log_has("spawned: ") && daemon.log_has("the session has ended") &&
+           daemon.log_has("leader: connection reset");
+  }));
+  assert_true(wait_until([&] { return daemon.counter("script", "sessions_open") == 0; }));
+  assert_false(daemon.log_has("never"));
+  assert_int_equal(daemon.counter("script", "hook_failures"), 0);
+}
+
+// New functions for new sessions; those that are open, and their tasks, go on with theirs.
+void a_reload_drops_no_session(void** state) {
+  Daemon& daemon = daemon_of(state);
+  const auto version = [](const char* mark) {
+    return serving(
+        fmt::format("portolan.spawn(function() while true do portolan.sleep(0.02) session:write('{0}') end end)\n"
+                    "for line in session:lines() do session:write('<', line, '{0}>') end",
+                    mark),
+        fmt::format("on_start = function() while true do portolan.sleep('20ms') "
+                    "portolan.log('start {}') end end,",
+                    mark));
+  };
+  daemon.start(version("a"));
+  std::vector<Client> old(20);
+  for (Client& client : old) {
+    client = Client(daemon.address("script"));
+    assert_string_equal(client.receive(1).c_str(), "a");
+  }
+  daemon.configure(version("b"));
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  Client young(daemon.address("script"));
+  assert_string_equal(young.receive(1).c_str(), "b");
+  const auto until = [](Client& client, const std::string& end) {
+    std::string all;
+    while (!all.ends_with(end)) {
+      const std::string byte = client.receive(1);
+      if (byte.empty()) return false;
+      all += byte;
+    }
+    return true;
+  };
+  for (Client& client : old) assert_true(client.send("hello\n") && until(client, "<helloa>"));
+  assert_true(young.send("hello\n") && until(young, "<hellob>"));
+  // What belonged to no session has ended with its generation.
+  const auto count = [&](const char* text) {
+    const std::string log = daemon.log();
+    int found = 0;
+    for (std::size_t at = 0; (at = log.find(text, at)) != std::string::npos; ++at) ++found;
+    return found;
+  };
+  const int before = count("start a");
+  assert_true(wait_until([&] { return count("start b") >= 3; }));
+  assert_int_equal(count("start a"), before);
+  assert_int_equal(daemon.counter("script", "hook_failures"), 0);
+}
+
+void a_stop_ends_tasks(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving("session:write('x') portolan.sleep('1h')", "on_start = function() portolan.sleep('1h') end,"));
+  Client client(daemon.address("script"));
+  assert_string_equal(client.receive(1).c_str(), "x");
+  assert_int_equal(daemon.stop(), 0);
+}
+
+// ---- Scripts that mean harm ------------------------------------------------------------------------------------
+
+struct Harm {
+  const char* body;
+  const char* logged;
+};
+
+// Each is stopped, said in the log with its line, and nobody else notices.
+void harm_is_stopped(void** state) {
+  static constexpr Harm kHarms[] = {
+      {"while true do end", "stopped after"},
+      {"while true do pcall(function() while true do end end) end", "stopped after"},
+      {"local function f() return f() end f()", "stopped after"},
+      {"local function f() f() end f()", "stack overflow|memory"},
+      {"local function f() pcall(f) end f() error('done')", "done|stopped after|memory"},
+      {"local s = ('x'):rep(1000000000)", "memory|stopped after"},
+      {"local t = {} while true do t[#t + 1] = ('x'):rep(10000) end", "memory|stopped after"},
+      {"local s = 'x' while true do s = s .. s end", "memory|stopped after"},
+      {"string.find(('a'):rep(5000), ('a*'):rep(20) .. 'b')", "stopped after|too complex"},
+      {"error({})", "whose value is no text"},
+      {"error(nil)", "whose value is no text"},
+      {"error(setmetatable({}, { __tostring = function() while true do end end }))", "whose value is no text"},
+      {"setmetatable({}, { __gc = function() end })", "__gc is not allowed"},
+      {"getmetatable(session).__gc()", "attempt to|no value"},
+      {"getmetatable(session).__index = nil", "attempt to|index"},
+      {"session.write(nil, 'x')", "bad argument"},
+      {"session.read({})", "bad argument"},
+      {"while true do portolan.spawn(function() portolan.sleep(100) end) end",
+       "tasks are alive|memory|stopped after|can be started"},
+      {"local function f() portolan.spawn(f) portolan.spawn(f) end f() portolan.sleep(0.2) error('done')",
+       "tasks are alive|memory|done|can be started"},
+      {"portolan.json.encode((function() local t = {} t[1] = t return t end)())", "nested deeper"},
+      {"portolan.json.decode(('['):rep(100000)) error('done')", "done"},
+      {"portolan.sleep(-1)", "not negative"},
+      {"portolan.sleep(0/0)", "not negative"},
+      {"portolan.sleep('soon')", "bad argument"},
+      {"session:read(0)", "read takes from 1"},
+      {"session:read(1e12)", "read takes from 1"},
+      {"session:close() session:close() session:reset() session:write('x') session:finish() error('done')", "done"},
+      {"session:reset() session:read_line() error('done')", "done"},
+      {"portolan.spawn(function() session:read_line() end) portolan.sleep(0.01) session:read_line()",
+       "another task reads"},
+      {"table.sort({ 3, 2, 1 }, function() portolan.sleep(1) end)", "inside of a function"},
+      {"('x'):gsub('x', function() session:read_line() end)", "inside of a function"},
+      {"for _ in pairs(setmetatable({}, { __pairs = function() portolan.sleep(0.01) end })) do end",
+       "inside of a function|attempt to|bad"},
+      {"portolan.every('1us', function() end)", "at least 1 ms"},
+      {"portolan.subscribe('')", "from 1 to 256"},
+      {"portolan.publish('x', function() end)", "JSON has no function"},
+      {"coroutine.wrap(function() end)()", "attempt to index"},
+      {"os.execute('true')", "attempt to index"},
+      {"io.open('/etc/passwd')", "attempt to index"},
+      {"load('return 1')()", "attempt to call"},
+      {"require('os')", "attempt to call"},
+      {"local t <close> = setmetatable({}, { __close = function() while true do end end })", "stopped after"},
+      {"local t <close> = setmetatable({}, { __close = function() portolan.sleep(0.01) end }) error('done')", "done"},
+      {"session:write(('x'):rep(100000)) session:close() portolan.sleep(0.05) session:write('y') error('done')",
+       "done|has ended"},
+  };
+  Daemon& daemon = daemon_of(state);
+  std::string services;
+  std::size_t index = 0;
+  for (const Harm& harm : kHarms) {
+    services += fmt::format(
+        "{{ plugin = 'script', name = 'harm{}', listen = 'tcp://127.0.0.1:0', on_session = function(session) {} end "
+        "}},\n",
+        index++, harm.body);
+  }
+  daemon.start("return { script = { memory = '4MiB', tasks = 2000 }, services = {\n" + services +
+               "{ plugin = 'script', name = 'good', listen = 'tcp://127.0.0.1:0', on_session = function(session) "
+               "for line in session:lines() do session:write(line, '\\n') end end } } }\n");
+  Client good(daemon.address("good"));
+  index = 0;
+  for (const Harm& harm : kHarms) {
+    const std::string name = fmt::format("harm{}", index++);
+    const std::size_t seen = daemon.log().size();
+    Client client(daemon.address(name));
+    client.send("hello\n");
+    client.receive_all();
+    const auto said = [&] {
+      const std::string log = daemon.log().substr(seen);
+      std::string_view any = harm.logged;
+      while (!any.empty()) {
+        const std::size_t bar = any.find('|');
+        const std::string_view part = any.substr(0, bar);
+        if (log.find(part) != std::string::npos && log.find("portolan.lua:") != std::string::npos) return true;
+        any = bar == std::string_view::npos ? std::string_view() : any.substr(bar + 1);
+      }
+      return false;
+    };
+    if (!wait_until(said, Milliseconds(5000))) {
+      print_error("%s\nexpected: %s\nsaid: %s\n", harm.body, harm.logged, daemon.log().substr(seen).c_str());
+      fail();
+    }
+    assert_true(good.send("still here\n"));
+    assert_string_equal(good.receive_line().c_str(), "still here\n");
+  }
+  assert_int_equal(daemon.counter("good", "hook_failures"), 0);
+}
+
+// Clients that come, talk, and vanish at any moment: nothing stays behind.
+void a_crowd_leaves_nothing(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(R"(
+      local news <close> = portolan.subscribe('news')
+      portolan.spawn(function() for text in news:messages() do session:write('*', text, '\n') end end)
+      for line in session:lines() do
+        portolan.publish('news', line)
+        portolan.sleep(0.001)
+        session:write(line, '\n')
+      end
+  )",
+                       "max_sessions_per_client = 0,", "workers = 2,"));
+  const ProcessFacts before = daemon.facts();
+  for (int round = 0; round < scaled(20, 4); ++round) {
+    std::vector<Client> clients(50);
+    for (Client& client : clients) client = Client(daemon.address("script"));
+    for (std::size_t index = 0; index < clients.size(); ++index) {
+      clients[index].send(fmt::format("{} {}\nhalf a li", round, index));
+      if (index % 3 == 0) clients[index].close_with_reset();
+      if (index % 3 == 1) clients[index].close();
+    }
+    for (std::size_t index = 2; index < clients.size(); index += 3) {
+      clients[index].finish_sending();
+      clients[index].receive_all();
+    }
+  }
+  assert_true(wait_until([&] { return daemon.counter("script", "sessions_open") == 0; }));
+  assert_int_equal(daemon.counter("script", "hook_failures"), 0);
+  assert_true(wait_until([&] { return daemon.facts().descriptors <= before.descriptors; }));
+}
+
+}  // namespace
+
+int main() {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_daemon, end_daemon)
+  const CMUnitTest tests[] = {
+      TEST(sessions_wait_side_by_side),
+      TEST(input_is_read_in_every_way),
+      TEST(a_read_times_out_and_goes_on),
+      TEST(a_slow_reader_holds_back_its_writer),
+      TEST(what_is_not_read_holds_back_the_peer),
+      TEST(a_dial_talks_and_fails),
+      TEST(a_dialed_stream_that_is_forgotten_closes),
+      TEST(tasks_end_with_their_session),
+      TEST(a_reload_drops_no_session),
+      TEST(a_stop_ends_tasks),
+      TEST(harm_is_stopped),
+      TEST(a_crowd_leaves_nothing),
+  };
+  return cmocka_run_group_tests_name("process.script", tests, nullptr, nullptr);
+}

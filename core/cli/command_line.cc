@@ -167,6 +167,7 @@ int completion(const CLI::App& app, const Arguments& arguments) {
 int dispatch(CLI::App& app, Arguments& arguments) {
   const std::string name = app.get_subcommands().front()->get_name();
   if (name == "run") return run(arguments);
+  if (name == "script") return script_command(arguments.script_file, arguments.words);
   if (name == "check") return check_command(arguments.check_file, arguments.json);
   if (name == "reload") return reload_command(arguments.target);
   if (name == "stop") return stop_command(arguments.target, arguments.wait_seconds);

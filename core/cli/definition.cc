@@ -224,6 +224,12 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   add_json(*check, arguments);
   check->footer(examples_footer({"portolan check /etc/portolan/portolan.lua", "portolan check my.lua --json"}));
 
+  CLI::App* script = app.add_subcommand("script", "Run a Lua file as a daemon's script would run, without a daemon");
+  script->add_option("file", arguments.script_file, "The script; - for standard input")->type_name("FILE")->required();
+  script->add_option("argument", arguments.words, "What the script is given, as …")->type_name("ARGUMENT");
+  script->footer(
+      examples_footer({"portolan script probe.lua 192.168.1.1", "echo 'print(portolan.date())' | portolan script -"}));
+
   define_daemon_commands(app, arguments);
   define_bans(app, arguments);
   define_service_commands(app, arguments);

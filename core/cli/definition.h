@@ -20,6 +20,7 @@ struct Arguments {
   RunOptions run;
   bool run_user = false;  // run --user
   std::string check_file;
+  std::string script_file;
   DaemonTarget target;
   bool json = false;
   double wait_seconds = 0;

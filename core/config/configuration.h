@@ -92,10 +92,11 @@ struct Configuration {
   std::uint32_t admin_mode = 0660;
   std::optional<Endpoint> admin_http;  // tcp only
   LogLevel log_level = LogLevel::info;
-  std::size_t script_memory = 16U << 20U;         // bytes for one Lua state
-  std::uint64_t script_instructions = 1'000'000;  // for one call of a hook, or one resume of a task
-  std::size_t script_tasks = 10'000;              // of one worker, alive at a time
-  std::uint32_t max_descriptors = 0;              // 0: as many as the hard limit allows
+  std::size_t script_memory = 16U << 20U;                   // bytes for one Lua state
+  std::uint64_t script_instructions = 1'000'000;            // for one call of a hook, or one resume of a task
+  std::size_t script_tasks = 10'000;                        // of one worker, alive at a time
+  Duration script_hook_timeout = std::chrono::seconds(30);  // of a hook that a session waits for
+  std::uint32_t max_descriptors = 0;                        // 0: as many as the hard limit allows
   std::vector<std::string> plugin_path;
   std::vector<ServiceConfiguration> services;
 };

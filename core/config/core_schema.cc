@@ -219,6 +219,12 @@ constexpr Option kScriptFields[] = {
      .help = "tasks of one worker that are alive at a time; a session of the plugin `script` is one",
      .min = 1,
      .max = 1'000'000},
+    {.key = "hook_timeout",
+     .type = OptionType::duration,
+     .fallback = "30s",
+     .help = "how long a hook may wait while its session stands still; then it has failed",
+     .min = 0.001,
+     .max = 86'400},
 };
 
 constexpr Option kCoreOptions[] = {
@@ -461,6 +467,7 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
                   : level == "debug"   ? LogLevel::debug
                                        : LogLevel::info;
   out.script_memory = static_cast<std::size_t>(options.table("script").integer("memory"));
+  out.script_hook_timeout = options.table("script").duration("hook_timeout");
   out.script_tasks = static_cast<std::size_t>(options.table("script").integer("tasks"));
   out.script_instructions = static_cast<std::uint64_t>(options.table("script").integer("instructions"));
   const std::string folder = config_folder_of(out.file);

@@ -83,6 +83,7 @@ void check_listeners(const ServiceConfiguration& service, const Value& table, co
     }
     return;
   }
+  if (listen == nullptr && !plugin.listens_always) return;
   if (listen == nullptr || (listen->kind == Value::Kind::table && listen->items.empty() && listen->fields.empty())) {
     checker.add(path + ".listen",
                 fmt::format("is missing: expected one or more addresses ({})", transports_text(plugin.transports)));

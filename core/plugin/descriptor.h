@@ -133,6 +133,7 @@ struct Descriptor {
   std::string_view name;
   std::string_view summary;        // one line
   std::uint8_t transports = kTcp;  // what its listeners may be; 0: it has none
+  bool listens_always = true;      // a service without a listener is a mistake
   Placement placement = Placement::every_worker;
   std::span<const Option> options = {};  // beside those that every service has (`portolan help service`)
   std::span<const HookDeclaration> hooks = {};

@@ -285,9 +285,18 @@ class Hook {
   enum class Outcome : std::uint8_t {
     returned,  // `results` holds what it returned, missing values as nil
     failed,    // it raised an error or was stopped; logged and counted: go on by the plugin's default
+    waits,     // of ask() alone: it has no answer yet
   };
-  // Fills all of `results`; their text is valid until the next call of any hook on this worker.
+  // Fills all of `results`; their text is valid until the next call of any hook on this worker. The hook cannot wait.
   virtual Outcome call(std::span<const HookValue> arguments, std::span<HookValue> results) noexcept = 0;
+
+  // The same for a message of a stream, to be called in on_data, and the hook may wait. Outcome::waits: leave the message
+  // unconsumed. The stream is paused, and on_data gets it again when there is an answer: the same question is answered
+  // then. The plugin forgets the stream in on_close.
+  virtual Outcome ask(Stream& stream, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept = 0;
+  // There is an answer for this stream already: the message that it is for has been admitted before.
+  virtual bool answered(const Stream& stream) const noexcept = 0;
+  virtual void forget(const Stream& stream) noexcept = 0;
 
   // ---- As a task, which may wait for whatever it likes while the loop goes on: it begins at once ----
   // The stream is the task's from now on, its only argument: to be called in Service::open, whose answer this is. When the

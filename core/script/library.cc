@@ -131,7 +131,13 @@ int print(lua_State* state) {
   luaL_pushresult(&buffer);
   std::size_t length = 0;
   const char* text = lua_tolstring(state, -1, &length);
-  write_log(state, text, length);
+  if (std::FILE* file = Sandbox::of(state).print_file()) {
+    std::fwrite(text, 1, length, file);
+    std::fputc('\n', file);
+    std::fflush(file);
+  } else {
+    write_log(state, text, length);
+  }
   return 0;
 }
 

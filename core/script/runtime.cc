@@ -1,5 +1,6 @@
 #include "script/runtime.h"
 
+#include "base/callback.h"
 #include "base/clock.h"
 #include "net/worker_io.h"
 #include "script/script_service.h"
@@ -111,7 +112,8 @@ Task& ScriptRuntime::spawn(lua_State* from, int count) {
   luaL_checkstack(from, 4, nullptr);
   // What a session's task begins is the session's.
   Task* task =
-      prepare(*service_, current_ ? current_->group : nullptr, current_ ? std::string_view(current_->name) : "a task");
+      prepare(*service_, current_ && current_->group && current_->group->inherits() ? current_->group : nullptr,
+              current_ ? std::string_view(current_->name) : "a task");
   if (!task) luaL_error(from, "no task can be started: too many, or no memory");
   if (lua_checkstack(task->state, count + kRoom) == 0) {
     forget(*task);
@@ -166,7 +168,8 @@ void ScriptRuntime::run(Task& task) noexcept {
     try {
       std::string why = sandbox_.failure(task.state, status);
       // That it was cancelled is no failure of the script.
-      if (!task.cancelled || !why.ends_with(task.reason)) task.service->report(task.name, why + trace(task.state, why));
+      if (!task.cancelled || !why.ends_with(task.reason) || task.expires != Duration::zero())
+        task.service->report(task.name, why + trace(task.state, why));
     } catch (const LuaPanic&) {
       task.service->report(task.name, "no memory is left in the state");
     } catch (const std::exception& problem) {
@@ -178,12 +181,13 @@ void ScriptRuntime::run(Task& task) noexcept {
   current_ = nullptr;
   service_ = nullptr;
   running_ = false;
+  if (status == LUA_OK) task.values = results;
   if (failed || status == LUA_OK) finish(task, failed);
   if (status == LUA_ERRMEM) sandbox_.collect_garbage();
 }
 
 void ScriptRuntime::finish(Task& task, bool failed) noexcept {
-  if (task.leads) task.group->on_leader_end(failed);
+  if (task.leads) task.group->on_leader_end(task, failed);
   if (failed) {
     // Nothing more runs in it, not even __close.
     luaL_unref(state(), LUA_REGISTRYINDEX, task.reference);
@@ -238,10 +242,10 @@ int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout,
                         int (*continuation)(lua_State*, int, std::ptrdiff_t)) {
   Task& task = waiting(state);
   task.wait = &wait;
-  if (timeout > Duration::zero()) {
-    task.deadline = Loop::now() + timeout;
-    arm(task);
-  }
+  if (timeout > Duration::zero()) task.deadline = Loop::now() + timeout;
+  if (task.expires != Duration::zero() && (task.deadline == Duration::zero() || task.expires < task.deadline))
+    task.deadline = task.expires;
+  if (task.deadline != Duration::zero()) arm(task);
   return lua_yieldk(state, 0, lua_gettop(state), continuation);
 }
 
@@ -288,6 +292,10 @@ void ScriptRuntime::strike() noexcept {
       arm(task);
       continue;
     }
+    if (task.expires != Duration::zero() && now >= task.expires) {
+      cancel(task, "it has taken longer than script.hook_timeout");
+      continue;
+    }
     Wait& wait = *task.wait;
     wait.abandon(task);
     wake(task, [&](lua_State* state) { return wait.push_timeout(state); });
@@ -308,17 +316,30 @@ void ScriptRuntime::cancel(Task& task, const char* reason) noexcept {
 
 // ---- Hooks that a plugin waits for -------------------------------------------------------------------------------
 
-bool ScriptRuntime::enter(ScriptService* service) noexcept {
+bool ScriptRuntime::enter(ScriptService* service, Task* task) noexcept {
   if (running_) return false;
   running_ = true;
+  current_ = task;
   service_ = service;
   return true;
 }
 
 void ScriptRuntime::leave(Duration spent) noexcept {
   time_spent_ += spent;
+  current_ = nullptr;
   running_ = false;
   service_ = nullptr;
+}
+
+bool ScriptRuntime::adopt(std::unique_ptr<Task>& task) noexcept {
+  if (tasks_ >= limits_.tasks) {
+    task->service->report(task->name, fmt::format("{} tasks are alive already (script.tasks is the limit)", tasks_));
+    return false;
+  }
+  if (!contain("a hook that waits", [&] { task->service->add(*task); })) return false;
+  ++tasks_;
+  (void)task.release();
+  return true;
 }
 
 std::string ScriptRuntime::trace(lua_State* running, std::string_view message) {

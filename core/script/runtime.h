@@ -32,6 +32,7 @@ class ScriptRuntime {
     std::size_t memory = 0;
     std::uint64_t instructions = 0;  // of a call or a resume
     std::size_t tasks = 0;
+    Duration hook_timeout{};  // of a hook that a session waits for
   };
   explicit ScriptRuntime(const Limits& limits);
   ~ScriptRuntime();
@@ -87,11 +88,14 @@ class ScriptRuntime {
   ScriptService* service() const noexcept { return service_; }
 
   // ---- For hooks that a plugin waits for (script.cc) ----
-  // Around a call: false when something runs.
-  bool enter(ScriptService* service) noexcept;
+  // Around a call: false when something runs. `task` is what it becomes should it wait; null: it must not.
+  bool enter(ScriptService* service, Task* task) noexcept;
+  // It waits: it is a task like any other from now on. False: there are too many.
+  bool adopt(std::unique_ptr<Task>& task) noexcept;
   void leave(Duration spent) noexcept;
   Duration time_spent() const noexcept { return time_spent_; }
   std::uint64_t instructions() const noexcept { return limits_.instructions; }
+  Duration hook_timeout() const noexcept { return limits_.hook_timeout; }
   // "; called from a.lua:3, a.lua:9": the lines above the one that failed. A dead coroutine keeps them.
   static std::string trace(lua_State* running, std::string_view message);
 

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <expected>
 #include <string>
 #include <string_view>
@@ -71,6 +72,9 @@ class Sandbox {
     log_level_ = level;
     log_service_ = service;
   }
+  // print writes there, instead of to the log.
+  void print_to(std::FILE* file) noexcept { print_file_ = file; }
+  std::FILE* print_file() const noexcept { return print_file_; }
   LogLevel log_level() const noexcept { return log_level_; }
   std::string_view log_service() const noexcept { return log_service_; }
 
@@ -95,6 +99,7 @@ class Sandbox {
   Stop stopped_ = Stop::none;
   LogLevel log_level_ = LogLevel::debug;
   std::string_view log_service_;
+  std::FILE* print_file_ = nullptr;
   std::array<char, 96> position_{};  // "file.lua:12: " of the latest refusal
   std::string shown_name_;           // the file as Lua's messages shorten it
   std::string file_;

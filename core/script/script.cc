@@ -1,5 +1,6 @@
 #include "script/script.h"
 
+#include "base/callback.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/net_error.h"
@@ -15,7 +16,11 @@
 
 #include <algorithm>
 #include <deque>
+#include <memory>
 #include <new>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace portolan {
 namespace {
@@ -35,8 +40,16 @@ class Script::Impl {
         : script_(script), service_(std::move(service)), name_(std::move(name)), stats_(stats), owner_(owner) {}
 
     Outcome call(std::span<const HookValue> arguments, std::span<HookValue> results) noexcept override {
-      return script_.call(*this, arguments, results);
+      return script_.call(*this, nullptr, arguments, results);
     }
+    Outcome ask(Stream& stream, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept override {
+      return script_.ask(*this, stream, arguments, results);
+    }
+    bool answered(const Stream& stream) const noexcept override {
+      const auto found = script_.asked_.find(&stream);
+      return found != script_.asked_.end() && found->second->done();
+    }
+    void forget(const Stream& stream) noexcept override { script_.asked_.erase(&stream); }
     StreamHandler* serve(Stream& stream) noexcept override { return script_.serve(*this, stream); }
     void receive(DatagramPeer& peer, std::span<const std::byte> data) noexcept override {
       script_.receive(*this, peer, data);
@@ -58,14 +71,44 @@ class Script::Impl {
 
   std::expected<void, std::string> load(const Configuration& configuration);
   Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats, ScriptService* owner);
-  Hook::Outcome call(Bound& hook, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept;
+  Hook::Outcome call(Bound& hook, Stream* asker, std::span<const HookValue> arguments,
+                     std::span<HookValue> results) noexcept;
+  Hook::Outcome ask(Bound& hook, Stream& stream, std::span<const HookValue> arguments,
+                    std::span<HookValue> results) noexcept;
   StreamHandler* serve(Bound& hook, Stream& stream) noexcept;
   void receive(Bound& hook, DatagramPeer& peer, std::span<const std::byte> data) noexcept;
   bool start(Bound& hook, std::span<const HookValue> arguments) noexcept;
   ScriptRuntime& runtime() noexcept { return runtime_; }
 
+  // What a hook answers later, to a stream that is paused for it. Letting go of it ends the hook.
+  class Asked final : public TaskGroup {
+   public:
+    Asked(Impl& script, Bound& hook, Stream& stream) : script_(script), hook_(hook), stream_(stream) {}
+    ~Asked() {
+      if (task_) script_.runtime_.drop(*task_);
+    }
+    void waits(Task& task) noexcept { task_ = &task; }
+    bool done() const noexcept { return task_ == nullptr; }
+    // Hands over what it was answered; the texts are the script's until its next answer.
+    Hook::Outcome take(std::span<HookValue> results) noexcept;
+
+   private:
+    void on_leader_end(Task& task, bool failed) noexcept override;
+    void on_no_task() noexcept override { task_ = nullptr; }
+    bool inherits() const noexcept override { return false; }
+    Impl& script_;
+    Bound& hook_;
+    Stream& stream_;
+    Task* task_ = nullptr;
+    Hook::Outcome outcome_ = Hook::Outcome::failed;
+    std::vector<HookValue> values_;
+    std::vector<std::string> texts_;
+  };
+
  private:
   void new_coroutine();
+  Hook::Outcome wait_for(Bound& hook, Stream& asker);
+  Hook::Outcome read_results(Bound& hook, lua_State* from, int count, std::span<HookValue> results) noexcept;
   void push(lua_State* to, const HookValue& value, std::string_view service);
   void push_session(lua_State* to, const SessionInfo& info, std::string_view service);
   static std::string_view take(lua_State* from, int index, HookValue& out) noexcept;
@@ -79,6 +122,9 @@ class Script::Impl {
   int services_reference_ = LUA_NOREF;
   int sessions_reference_ = LUA_NOREF;  // id -> table; its values are weak
   std::deque<Bound> hooks_;             // their addresses are given out
+  std::unique_ptr<Task> call_task_;     // what a call becomes when it waits
+  std::vector<std::string> answer_;     // texts of the latest answer that came later
+  std::unordered_map<const Stream*, std::unique_ptr<Asked>> asked_;
 };
 
 std::expected<void, std::string> Script::Impl::load(const Configuration& configuration) {
@@ -211,16 +257,39 @@ std::string_view Script::Impl::take(lua_State* from, int index, HookValue& out) 
   }
 }
 
-Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> arguments,
+Hook::Outcome Script::Impl::read_results(Bound& hook, lua_State* from, int count,
+                                         std::span<HookValue> results) noexcept {
+  const int first = lua_gettop(from) - count + 1;
+  for (std::size_t index = 0; index < results.size() && static_cast<int>(index) < count; ++index) {
+    const std::string_view refused = take(from, first + static_cast<int>(index), results[index]);
+    if (refused.empty()) continue;
+    contain("a message", [&] {
+      report(hook, fmt::format("it returned a {} as value {}: a hook returns text, numbers, true, false or nil",
+                               refused, index + 1));
+    });
+    for (HookValue& result : results) result = {};
+    return Hook::Outcome::failed;
+  }
+  return Hook::Outcome::returned;
+}
+
+Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const HookValue> arguments,
                                  std::span<HookValue> results) noexcept {
   for (HookValue& result : results) result = {};
   hook.stats_[CoreCounter::hook_calls].add();
+  if (asker && !call_task_) contain("a hook", [&] { call_task_ = std::make_unique<Task>(); });
+  Task* const task = asker ? call_task_.get() : nullptr;
+  if (task) {
+    task->state = coroutine_;
+    task->service = hook.owner_;
+  }
   // A plugin that calls a hook from within one would pull the coroutine away under the first.
-  if (!runtime_.enter(hook.owner_)) {
+  if (!runtime_.enter(hook.owner_, task)) {
     report(hook, "a hook cannot be called from within another");
     return Hook::Outcome::failed;
   }
   const Duration started = monotonic_now();
+  if (task) task->expires = started + runtime_.hook_timeout();
   Hook::Outcome outcome = Hook::Outcome::failed;
   try {
     sandbox_.set_log(LogLevel::info, hook.service_);
@@ -236,17 +305,9 @@ Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> argumen
     }
     sandbox_.end();
     if (status == LUA_OK) {
-      outcome = Hook::Outcome::returned;
-      const int first = lua_gettop(coroutine_) - results_count + 1;
-      for (std::size_t index = 0; index < results.size() && static_cast<int>(index) < results_count; ++index) {
-        const std::string_view refused = take(coroutine_, first + static_cast<int>(index), results[index]);
-        if (refused.empty()) continue;
-        report(hook, fmt::format("it returned a {} as value {}: a hook returns text, numbers, true, false or nil",
-                                 refused, index + 1));
-        for (HookValue& result : results) result = {};
-        outcome = Hook::Outcome::failed;
-        break;
-      }
+      outcome = read_results(hook, coroutine_, results_count, results);
+    } else if (status == LUA_YIELD && task) {
+      outcome = wait_for(hook, *asker);
     } else {
       fail(hook, status);
     }
@@ -259,6 +320,64 @@ Hook::Outcome Script::Impl::call(Bound& hook, std::span<const HookValue> argumen
     report(hook, error.what());
   }
   runtime_.leave(monotonic_now() - started);
+  return outcome;
+}
+
+// The coroutine is the task's from now on.
+Hook::Outcome Script::Impl::wait_for(Bound& hook, Stream& asker) {
+  auto asked = std::make_unique<Asked>(*this, hook, asker);
+  Task& task = *call_task_;
+  task.reference = coroutine_reference_;
+  task.name = hook.name_;
+  task.group = asked.get();
+  task.leads = true;
+  coroutine_reference_ = LUA_NOREF;
+  const bool adopted = runtime_.adopt(call_task_);
+  if (adopted) {
+    asked->waits(task);
+    asked_[&asker] = std::move(asked);
+    asker.pause();
+  } else {
+    if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
+    luaL_unref(sandbox_.state(), LUA_REGISTRYINDEX, task.reference);
+    call_task_.reset();
+  }
+  new_coroutine();
+  return adopted ? Hook::Outcome::waits : Hook::Outcome::failed;
+}
+
+void Script::Impl::Asked::on_leader_end(Task& task, bool failed) noexcept {
+  task_ = nullptr;
+  if (!failed) {
+    contain("what a hook answers", [&] {
+      values_.resize(static_cast<std::size_t>(std::min(task.values, 8)));
+      outcome_ = script_.read_results(hook_, task.state, task.values, values_);
+      // The task's stack goes.
+      texts_.reserve(values_.size());
+      for (HookValue& value : values_)
+        if (value.kind == HookValue::Kind::text) value.text = texts_.emplace_back(value.text);
+    });
+  }
+  stream_.resume();
+}
+
+Hook::Outcome Script::Impl::Asked::take(std::span<HookValue> results) noexcept {
+  for (std::size_t index = 0; index < results.size(); ++index)
+    results[index] = index < values_.size() ? values_[index] : HookValue();
+  script_.answer_ = std::move(texts_);
+  return outcome_;
+}
+
+Hook::Outcome Script::Impl::ask(Bound& hook, Stream& stream, std::span<const HookValue> arguments,
+                                std::span<HookValue> results) noexcept {
+  const auto found = asked_.find(&stream);
+  if (found == asked_.end()) return call(hook, hook.owner_ ? &stream : nullptr, arguments, results);
+  if (!found->second->done()) {
+    stream.pause();
+    return Hook::Outcome::waits;
+  }
+  const Hook::Outcome outcome = found->second->take(results);
+  asked_.erase(found);
   return outcome;
 }
 
@@ -335,7 +454,8 @@ std::expected<std::unique_ptr<Script>, std::string> Script::load(const Configura
   try {
     auto impl = std::make_unique<Impl>(ScriptRuntime::Limits{.memory = configuration.script_memory,
                                                              .instructions = configuration.script_instructions,
-                                                             .tasks = configuration.script_tasks});
+                                                             .tasks = configuration.script_tasks,
+                                                             .hook_timeout = configuration.script_hook_timeout});
     if (auto result = impl->load(configuration); !result) return std::unexpected(result.error());
     return std::unique_ptr<Script>(new Script(std::move(impl)));
   } catch (const std::bad_alloc&) {

@@ -118,7 +118,7 @@ void ScriptStream::on_close(Stream&, NetError why) noexcept {
   release();
 }
 
-void ScriptStream::on_leader_end(bool) noexcept {
+void ScriptStream::on_leader_end(Task&, bool) noexcept {
   close(false);
   service_.cancel(*this, "the session has ended");
 }

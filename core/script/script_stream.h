@@ -55,7 +55,7 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
     ScriptStream& stream;
   };
 
-  void on_leader_end(bool failed) noexcept override;
+  void on_leader_end(Task& task, bool failed) noexcept override;
   void on_no_task() noexcept override { release(); }
   // Gives the reader what it asked for from `data`; answers how much of it was used. It may have asked again and again.
   std::size_t serve_reader(std::string_view data) noexcept;

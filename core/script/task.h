@@ -35,10 +35,12 @@ class Wait {
 // the task has spawned.
 class TaskGroup {
  public:
-  // The task that leads has ended.
-  virtual void on_leader_end(bool failed) noexcept = 0;
+  // The task that leads has ended. Otherwise than by failing, it has left task.values results on its stack.
+  virtual void on_leader_end(Task& task, bool failed) noexcept = 0;
   // The last task is gone.
   virtual void on_no_task() noexcept = 0;
+  // What its tasks spawn belongs to it, too; otherwise to the service.
+  virtual bool inherits() const noexcept { return true; }
 
   std::size_t tasks = 0;  // kept by the ScriptService
 
@@ -56,6 +58,7 @@ struct Task {
   int reference = 0;             // of its coroutine
   int values = 0;                // on its stack, that it is resumed with
   Duration deadline{};           // of what it waits for; zero: none
+  Duration expires{};            // when all its waiting has to be over; zero: no matter
   Duration armed{};              // its place among the runtime's deadlines, never later than `deadline`; zero: none
   std::size_t index = 0;         // among the tasks of its service
   bool leads = false;            // its group

@@ -33,7 +33,10 @@ class LongLineSession final : public StreamHandler {
   bool on_end(Stream& stream, std::span<const std::byte> rest) noexcept override {
     return service_.on_end(stream, rest);
   }
-  void on_close(Stream&, NetError) noexcept override { delete this; }
+  void on_close(Stream& stream, NetError why) noexcept override {
+    service_.on_close(stream, why);
+    delete this;
+  }
 
  private:
   LineEcho& service_;
@@ -83,14 +86,15 @@ std::size_t LineEcho::answer_lines(Stream& stream, std::span<const std::byte> da
       searched = data.size() - used;
       return used;
     }
-    if (!stream.admit((*line)->size())) return used;
-    used += (*line)->size();
+    const bool asked = settings_.on_line && settings_.on_line->answered(stream);
+    if (!asked && !stream.admit((*line)->size())) return used;
     if (settings_.quit && (*line)->text == kQuit) {
       context_.count(kQuits);
       stream.close();
       return data.size();
     }
-    answer(stream, **line);
+    if (!answer(stream, **line, false)) return used;
+    used += (*line)->size();
   }
   return used;
 }
@@ -110,8 +114,12 @@ bool LineEcho::on_end(Stream& stream, std::span<const std::byte> rest) noexcept 
     context_.count(kQuits);
     return false;  // the session ends anyway
   }
-  answer(stream, *line);
+  answer(stream, *line, true);
   return false;
+}
+
+void LineEcho::on_close(Stream& stream, NetError) noexcept {
+  if (settings_.on_line) settings_.on_line->forget(stream);
 }
 
 void LineEcho::refuse_too_long(Stream& stream) noexcept {
@@ -120,17 +128,25 @@ void LineEcho::refuse_too_long(Stream& stream) noexcept {
   stream.refuse(Refusal::message_too_long);
 }
 
-void LineEcho::answer(Stream& stream, const Line& line) noexcept {
-  if (!settings_.on_line) return answer_by_transform(stream, line);
-  const Verdict verdict = ask_hook(line, stream);
+bool LineEcho::answer(Stream& stream, const Line& line, bool last) noexcept {
+  if (!settings_.on_line) {
+    answer_by_transform(stream, line);
+    return true;
+  }
+  const Verdict verdict = ask_hook(line, stream, [&](auto arguments, auto results) {
+    // The last one does not come again: for it the hook cannot wait.
+    return last ? settings_.on_line->call(arguments, results) : settings_.on_line->ask(stream, arguments, results);
+  });
   switch (verdict.kind) {
-    case Verdict::Kind::by_default: return answer_by_transform(stream, line);
-    case Verdict::Kind::silence: return;
+    case Verdict::Kind::by_default: answer_by_transform(stream, line); return true;
+    case Verdict::Kind::silence: return true;
+    case Verdict::Kind::later: return false;
     case Verdict::Kind::error: stream.write(kError); break;
     case Verdict::Kind::answer: break;
   }
   stream.write(verdict.text);
   stream.write(line.ending);
+  return true;
 }
 
 void LineEcho::answer_by_transform(Stream& stream, const Line& line) noexcept {
@@ -163,8 +179,10 @@ void LineEcho::on_datagram(DatagramPeer& peer, std::span<const std::byte> data) 
     return peer.refuse(Refusal::message_too_long);
   }
   if (settings_.on_line) {
-    const Verdict verdict = ask_hook(*line, peer);
+    const Verdict verdict = ask_hook(
+        *line, peer, [&](auto arguments, auto results) { return settings_.on_line->call(arguments, results); });
     switch (verdict.kind) {
+      case Verdict::Kind::later:
       case Verdict::Kind::by_default: break;
       case Verdict::Kind::silence: return;
       case Verdict::Kind::error: return reply(peer, kError, verdict.text, line->ending);
@@ -200,11 +218,15 @@ void LineEcho::refuse_answer(DatagramPeer& peer) noexcept {
 
 // ---- The hook ------------------------------------------------------------------------------------------------
 
-template <typename Session>
-LineEcho::Verdict LineEcho::ask_hook(const Line& line, const Session& session) noexcept {
+template <typename Session, typename Ask>
+LineEcho::Verdict LineEcho::ask_hook(const Line& line, const Session& session, Ask&& ask) noexcept {
   const HookValue arguments[] = {HookValue::of(line.text), HookValue::of(session)};
   HookValue results[2];
-  if (settings_.on_line->call(arguments, results) == Hook::Outcome::failed) return {Verdict::Kind::by_default, {}};
+  switch (ask(std::span<const HookValue>(arguments), std::span<HookValue>(results))) {
+    case Hook::Outcome::failed: return {Verdict::Kind::by_default, {}};
+    case Hook::Outcome::waits: return {Verdict::Kind::later, {}};
+    case Hook::Outcome::returned: break;
+  }
   const HookValue& answer = results[0];
   const HookValue& reason = results[1];
   switch (answer.kind) {

@@ -47,6 +47,7 @@ class LineEcho final : public Service, public StreamHandler {
   void on_datagram(DatagramPeer& peer, std::span<const std::byte> data) noexcept override;
   std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override;
   bool on_end(Stream& stream, std::span<const std::byte> rest) noexcept override;
+  void on_close(Stream& stream, NetError why) noexcept override;
 
   // on_data for a session that remembers how much of an unfinished line has been searched; changes it.
   std::size_t answer_lines(Stream& stream, std::span<const std::byte> data, std::size_t& searched) noexcept;
@@ -54,12 +55,14 @@ class LineEcho final : public Service, public StreamHandler {
  private:
   // What the hook made of a line.
   struct Verdict {
-    enum class Kind : std::uint8_t { answer, error, silence, by_default } kind;
+    enum class Kind : std::uint8_t { answer, error, silence, by_default, later } kind;
     std::string_view text;  // the answer or the error
   };
-  template <typename Session>
-  Verdict ask_hook(const Line& line, const Session& session) noexcept;
-  void answer(Stream& stream, const Line& line) noexcept;
+  // `ask`: calls the hook, with what it is given and where its results go.
+  template <typename Session, typename Ask>
+  Verdict ask_hook(const Line& line, const Session& session, Ask&& ask) noexcept;
+  // False: the hook takes its time, and the line is to come again.
+  bool answer(Stream& stream, const Line& line, bool last) noexcept;
   void answer_by_transform(Stream& stream, const Line& line) noexcept;
   void refuse_too_long(Stream& stream) noexcept;
   void reply(DatagramPeer& peer, std::string_view prefix, std::string_view text, std::string_view ending) noexcept;

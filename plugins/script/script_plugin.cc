@@ -60,6 +60,8 @@ class ScriptedService final : public Service, private TimerHandler {
 
 void validate(const Options& options, Problems& problems) noexcept {
   const std::uint8_t listens = options.listens();
+  if (!listens && !options.has_hook("on_start"))
+    problems.add("listen", "is missing: a script listens to something, or has an on_start that does something else");
   if ((listens & kStreams) && !options.has_hook("on_session"))
     problems.add("on_session", "is missing: a function (session) that serves what connects");
   if ((listens & kUdp) && !options.has_hook("on_datagram"))
@@ -80,6 +82,7 @@ const Descriptor plugin_script = {
     .name = "script",
     .summary = "a protocol of your own, written in Lua",
     .transports = kTcp | kUdp | kTls | kUnix,
+    .listens_always = false,
     .placement = Placement::every_worker,
     .options = kOptions,
     .hooks = kHooks,

@@ -50,7 +50,7 @@ void TcpLoad::compose(Connection& connection) const {
     for (std::size_t at = 0; at < shape_.message_size; ++at) {
       connection.request += static_cast<char>('a' + at % 26);
     }
-    if (shape_.framing == Framing::kUpperLines) connection.request.back() = '\n';
+    if (shape_.framing == Framing::kLines || shape_.framing == Framing::kUpperLines) connection.request.back() = '\n';
   }
   connection.expected = connection.request;
   if (shape_.framing == Framing::kUpperLines) {

@@ -14,6 +14,7 @@ namespace portolan::bench {
 enum class Framing : std::uint8_t {
   kRaw,         // the bytes come back
   kBinary,      // echo frames of the binary plugin come back
+  kLines,       // lines come back
   kUpperLines,  // lines come back in upper case
 };
 

@@ -52,13 +52,6 @@ stream {{
 }}
 )";
 
-std::string host_and_port(const sockaddr_in& address) { return fmt::format("127.0.0.1:{}", ntohs(address.sin_port)); }
-
-std::string write_file(const std::string& path, const std::string& text) {
-  std::ofstream(path) << text;
-  return path;
-}
-
 }  // namespace
 
 RelayServers::RelayServers(const Options& options, RelayShape shape)

@@ -8,6 +8,13 @@
 
 namespace portolan::bench {
 
+std::string host_and_port(const sockaddr_in& address) { return fmt::format("127.0.0.1:{}", ntohs(address.sin_port)); }
+
+std::string write_file(const std::string& path, const std::string& text) {
+  std::ofstream(path) << text;
+  return path;
+}
+
 bool executable(const std::string& path) { return !path.empty() && ::access(path.c_str(), X_OK) == 0; }
 
 Command Servers::command(std::vector<std::string> arguments) const {

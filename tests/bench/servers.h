@@ -23,6 +23,8 @@ struct Contender {
 };
 
 bool executable(const std::string& path);
+std::string host_and_port(const sockaddr_in& address);
+std::string write_file(const std::string& path, const std::string& text);  // answers the path
 
 class Servers {
  public:

@@ -248,6 +248,68 @@ void a_stop_ends_tasks(void** state) {
   assert_int_equal(daemon.stop(), 0);
 }
 
+// A hook of another plugin may wait: its session stands still meanwhile, in order, and no other.
+void a_hook_waits_for_its_session_alone(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      R"(return { script = { hook_timeout = '600ms' }, services = { { plugin = 'echo', name = 'echo', mode = 'lines', listen = 'tcp://127.0.0.1:0',
+      on_line = function(line)
+        if line == 'slow' then portolan.sleep('300ms') return 'late' end
+        if line == 'never' then portolan.sleep('1h') end
+        if line == 'fails' then portolan.sleep('10ms') error('oops') end
+        if line == 'spawns' then portolan.spawn(function() portolan.sleep('10ms') print('spawned') end) end
+        return line:upper()
+      end } } })");
+  Client slow(daemon.address("echo"));
+  Client other(daemon.address("echo"));
+  const Clock::time_point start = Clock::now();
+  assert_true(slow.send("a\nslow\nb\nfails\nspawns\nc\nslow"));
+  assert_string_equal(slow.receive_line().c_str(), "A\n");
+  assert_true(other.send("quick\n"));
+  assert_string_equal(other.receive_line().c_str(), "QUICK\n");
+  assert_true(milliseconds_since(start) < 290 || test_scale() < 1);
+  // The last line has no end: it comes once, and a hook that waits then is done without.
+  assert_true(slow.finish_sending());
+  assert_string_equal(slow.receive_all().c_str(), "late\nB\nfails\nSPAWNS\nC\nslow");
+  assert_true(milliseconds_since(start) >= 290);
+  assert_true(wait_until([&] { return daemon.log_has("spawned") && daemon.log_has("oops"); }));
+  // Each was one message, however often it came.
+  assert_int_equal(daemon.counter("echo", "messages"), 8);
+  assert_int_equal(daemon.counter("echo", "hook_failures"), 2);
+  // It does not wait for ever.
+  assert_true(other.send("never\nquick\n"));
+  assert_string_equal(other.receive_line().c_str(), "never\n");
+  assert_string_equal(other.receive_line().c_str(), "QUICK\n");
+  assert_true(daemon.log_has("script.hook_timeout"));
+  // One that is cut while its hook waits takes the hook with it.
+  Client cut(daemon.address("echo"));
+  assert_true(cut.send("never\n"));
+  assert_true(wait_until([&] { return daemon.counter("echo", "hook_calls") == 11; }));
+  cut.close_with_reset();
+  assert_true(wait_until([&] { return daemon.counter("echo", "sessions_open") == 1; }));
+}
+
+void a_script_runs_without_a_daemon(void**) {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("probe.lua",
+                                        "#!/usr/bin/env -S portolan script\n"
+                                        "local a, b = ...\n"
+                                        "portolan.spawn(function() portolan.sleep(0.02) print('later') end)\n"
+                                        "print(a, b)\n"
+                                        "if b then portolan.sleep(0.01) error('bad ' .. b) end\n");
+  const CommandResult good = run_portolan({"script", file, "x\"y"});
+  assert_int_equal(good.code, 0);
+  assert_string_equal(good.output.c_str(), "x\"y nil\nlater\n");
+  const CommandResult bad = run_portolan({"script", file, "1", "2"});
+  assert_int_equal(bad.code, 1);
+  assert_string_equal(bad.output.c_str(), "1 2\nlater\n");
+  assert_true(bad.errors.find("probe.lua:5: bad 2") != std::string::npos);
+  const CommandResult none = run_portolan({"script", file + ".none"});
+  assert_int_equal(none.code, 1);
+  assert_true(none.errors.find("cannot read") != std::string::npos);
+  assert_int_equal(run_portolan({"script"}).code, 2);
+}
+
 // ---- Scripts that mean harm ------------------------------------------------------------------------------------
 
 struct Harm {
@@ -395,6 +457,8 @@ int main() {
       TEST(tasks_end_with_their_session),
       TEST(a_reload_drops_no_session),
       TEST(a_stop_ends_tasks),
+      TEST(a_hook_waits_for_its_session_alone),
+      cmocka_unit_test(a_script_runs_without_a_daemon),
       TEST(harm_is_stopped),
       TEST(a_crowd_leaves_nothing),
   };

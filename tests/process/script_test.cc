@@ -93,7 +93,8 @@ void a_slow_reader_holds_back_its_writer(void** state) {
   const std::string all = client.receive_all();
   assert_int_equal(all.size(), 2000 * 10000 + 4);
   assert_true(all.ends_with("xend\n"));
-  assert_true(daemon.facts().resident_kib < before + 8 * 1024);
+  // Sanitizers keep freed memory.
+  assert_true(daemon.facts().resident_kib < before + (test_scale() < 1 ? 256 : 8) * 1024);
   // One that leaves ends it.
   Client leaves(daemon.address("script"), {.receive_buffer = 16384});
   assert_true(leaves.send("go\n") && leaves.receive(1000).size() == 1000);

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::size_t kMostRecalledBytes = 32 << 20;
 constexpr std::size_t kMostRecalledRows = 200'000;
+// One takes a moment, but a script's question may run before it, and thousands of rooms may be asked for at once.
+constexpr Duration kMostRecallTime = std::chrono::seconds(30);
 
 constexpr const char* kOfRoom =
     "SELECT id, ts, service, room, sender, kind, text FROM chat_messages WHERE service = ?1 AND room = ?2"
@@ -67,15 +69,16 @@ std::expected<StoreAccess::QuestionId, std::string> recall_messages(QueryReader&
     auto waiting = queue.find(service, &room);
     StoreQuestion question{.sql = kOfRoom,
                            .parameters = {std::move(service), std::move(room), std::int64_t{count}},
-                           .limits = {.rows = count, .bytes = kMostRecalledBytes}};
-    return reader.ask(std::move(question), [waiting = std::move(waiting), count, recalled = std::move(recalled)](
-                                               std::expected<StoreAnswer, std::string> found) mutable {
+                           .limits = {.rows = count, .bytes = kMostRecalledBytes, .time = kMostRecallTime}};
+    auto answered = [waiting = std::move(waiting), count,
+                     recalled = std::move(recalled)](std::expected<StoreAnswer, std::string> found) mutable {
       if (!found) return recalled(std::unexpected(std::move(found.error())));
       std::vector<StoredMessage> messages;
       for (std::size_t row = 0; row < found->rows(); ++row) messages.push_back(message_of(*found, row));
       merge(messages, waiting, count);
       recalled(std::move(messages));
-    });
+    };
+    return reader.ask(std::move(question), std::move(answered), QueryReader::Urgency::urgent);
   } catch (const std::exception& problem) {
     return std::unexpected(std::string("recent messages: ") + problem.what());
   }

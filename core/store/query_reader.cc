@@ -29,19 +29,19 @@ QueryReader::QueryReader(std::string path, Duration idle)
     : path_(std::move(path)), idle_(idle), connection_(path_, cancel_running_) {}
 
 std::expected<StoreAccess::QuestionId, std::string> QueryReader::ask(StoreQuestion question,
-                                                                     StoreAccess::Answered answered) noexcept {
+                                                                     StoreAccess::Answered answered,
+                                                                     Urgency urgency) noexcept {
   try {
     const std::lock_guard lock(mutex_);
     if (stopping_) return std::unexpected(fmt::format("store \"{}\": stopped", path_));
-    if (waiting_.size() >= kMostWaiting) {
-      return std::unexpected(
-          fmt::format("query: {} others wait for the store already: ask less often", waiting_.size()));
-    }
+    auto& line = waiting_[static_cast<std::size_t>(urgency)];
+    if (line.size() >= (urgency == Urgency::urgent ? kMostUrgent : kMostWaiting))
+      return std::unexpected(fmt::format("query: {} others wait for the store already: ask less often", line.size()));
     if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
-    waiting_.push_back({.id = last_id_ + 1,
-                        .question = std::move(question),
-                        .answered = std::move(answered),
-                        .asked = monotonic_now()});
+    line.push_back({.id = last_id_ + 1,
+                    .question = std::move(question),
+                    .answered = std::move(answered),
+                    .asked = monotonic_now()});
     wake_.notify_one();
     return ++last_id_;
   } catch (const std::exception& problem) {  // no memory, no thread
@@ -56,11 +56,14 @@ void QueryReader::cancel(StoreAccess::QuestionId id) noexcept {
     cancel_running_.store(true, std::memory_order_relaxed);
     return;
   }
-  const auto found = std::ranges::find(waiting_, id, &Waiting::id);
-  if (found == waiting_.end()) return;
-  found->cancelled = true;
-  // Not behind a long one that runs: those that need no answer from the file are first in the line.
-  std::rotate(waiting_.begin(), found, found + 1);
+  for (auto& line : waiting_) {
+    const auto found = std::ranges::find(line, id, &Waiting::id);
+    if (found == line.end()) continue;
+    found->cancelled = true;
+    // Those that need no answer from the file are first in the line.
+    std::rotate(line.begin(), found, found + 1);
+    return;
+  }
 }
 
 void QueryReader::stop() noexcept {
@@ -80,7 +83,7 @@ void QueryReader::run() noexcept {
     bool stopping = false;
     {
       std::unique_lock lock(mutex_);
-      const auto woken = [this] { return stopping_ || !waiting_.empty(); };
+      const auto woken = [this] { return stopping_ || any_waits(); };
       if (connection_.is_open() && !wake_.wait_for(lock, idle_, woken)) {
         lock.unlock();
         connection_.close();
@@ -88,9 +91,10 @@ void QueryReader::run() noexcept {
         lock.lock();
       }
       wake_.wait(lock, woken);
-      if (waiting_.empty()) break;
-      next = std::move(waiting_.front());
-      waiting_.pop_front();
+      if (!any_waits()) break;
+      auto& line = waiting_[waiting_[0].empty() ? 1 : 0];
+      next = std::move(line.front());
+      line.pop_front();
       running_ = next.id;
       stopping = stopping_;
       if (!stopping) cancel_running_.store(next.cancelled, std::memory_order_relaxed);

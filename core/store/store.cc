@@ -60,7 +60,7 @@ class Store::Impl {
       : path_(options.path),
         flusher_(std::move(flusher)),
         inbox_{.records = {options.session_records, options.event_records},
-               .values = {options.script_keys, options.script_bytes},
+               .values = {options.script_keys, static_cast<std::size_t>(options.script_bytes)},
                .messages = {}},
         reader_(options.path),
         keeps_messages_(options.messages_per_service > 0),
@@ -88,6 +88,8 @@ class Store::Impl {
   }
 
   void stop() noexcept {
+    // First: the writer's connection empties the log when it closes, and a reader would keep it from that.
+    reader_.stop();
     {
       const std::lock_guard lock(mutex_);
       if (stopped_) return;
@@ -95,8 +97,6 @@ class Store::Impl {
       stopping_ = true;
     }
     wake_.notify_all();
-    // Before the writer's connection closes, which empties the log when nobody reads.
-    reader_.stop();
     if (thread_.joinable()) {
       thread_.join();
     } else {
@@ -106,7 +106,7 @@ class Store::Impl {
 
   void reconfigure(const StoreOptions& options) {
     inbox_.records.set_bounds(options.session_records, options.event_records);
-    inbox_.values.set_bounds(options.script_keys, options.script_bytes);
+    inbox_.values.set_bounds(options.script_keys, static_cast<std::size_t>(options.script_bytes));
     keeps_messages_.store(options.messages_per_service > 0, std::memory_order_relaxed);
     {
       const std::lock_guard lock(mutex_);

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "store/script_values.h"
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 

@@ -154,6 +154,7 @@ int Daemon::run() {
   loop_.run();
   for (auto& worker : workers_)
     if (!worker->stop_and_join(kWorkerPatience)) end_without_workers();
+  if (store_) store_->stop_answering();  // its answers go to the workers' mailboxes
   workers_.clear();
   current_.reset();
   admin_.reset();
@@ -228,8 +229,9 @@ Sentences Daemon::start() {
     watchdog_->start(interval / 2, true);
   }
 
+  StoreAccess& store = store_ ? static_cast<StoreAccess&>(*store_) : no_store();
   for (unsigned i = 0; i < settings.workers; ++i) {
-    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), bans_.list(), accept_pauses_, bus_));
+    workers_.push_back(std::make_unique<Worker>(i, recorder_.get(), bans_.list(), accept_pauses_, bus_, store));
     workers_.back()->start();
   }
   prepare_workers(current_, [this](std::vector<ServiceFailure> failures) {

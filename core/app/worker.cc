@@ -13,7 +13,7 @@
 namespace portolan {
 
 Worker::Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses,
-               std::shared_ptr<ScriptBus> bus)
+               std::shared_ptr<ScriptBus> bus, StoreAccess& store)
     : index_(index),
       recorder_(recorder),
       bans_(bans),
@@ -21,6 +21,7 @@ Worker::Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<st
       mailbox_(loop_),
       io_(loop_, index, &mailbox_) {
   io_.set_bus(std::move(bus));
+  io_.set_store(store);
 }
 
 Worker::~Worker() {

@@ -47,7 +47,7 @@ struct ServiceFailure {
 class Worker {
  public:
   Worker(unsigned index, Recorder* recorder, BanList& bans, std::atomic<std::uint64_t>& accept_pauses,
-         std::shared_ptr<ScriptBus> bus);
+         std::shared_ptr<ScriptBus> bus, StoreAccess& store);
   ~Worker();
   void start();
   // Ends the loop, whatever is open, and waits for the thread; false when it has not ended in time (something blocks

@@ -2,6 +2,7 @@
 
 #include "config/limit_schema.h"
 #include "config/proxy_schema.h"
+#include "config/store_schema.h"
 #include "net/tls.h"
 
 #include <fmt/format.h>
@@ -135,50 +136,6 @@ constexpr Option kServiceOptions[] = {
      .type = OptionType::text,
      .fallback = "0660",
      .help = "who may use its unix sockets, in octal"},
-};
-
-constexpr Option kStoreFields[] = {
-    {.key = "path",
-     .type = OptionType::text,
-     .fallback = "portolan.db",
-     .help = "the SQLite file, in state_dir when relative",
-     .min = 1},
-    {.key = "flush_every",
-     .type = OptionType::duration,
-     .fallback = "10s",
-     .help = "how often counters are written, and how much a crash may lose",
-     .min = 0.1,
-     .max = 86'400},
-    {.key = "keep",
-     .type = OptionType::duration,
-     .fallback = "90d",
-     .help = "how long days and events are kept",
-     .min = 60,
-     .max = kMostSeconds},
-    {.key = "keep_minutes",
-     .type = OptionType::duration,
-     .fallback = "2d",
-     .help = "how long minutes are kept; then hours remain",
-     .min = 60,
-     .max = kMostSeconds},
-    {.key = "keep_hours",
-     .type = OptionType::duration,
-     .fallback = "30d",
-     .help = "how long hours are kept; then days remain",
-     .min = 3600,
-     .max = kMostSeconds},
-    {.key = "session_records",
-     .type = OptionType::integer,
-     .fallback = "100",
-     .help = "ended sessions recorded in one flush; the rest are only counted",
-     .min = 0,
-     .max = 1'000'000},
-    {.key = "event_records",
-     .type = OptionType::integer,
-     .fallback = "100",
-     .help = "different events recorded in one flush",
-     .min = 0,
-     .max = 1'000'000},
 };
 
 constexpr Option kAdminFields[] = {
@@ -428,12 +385,7 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
   const Options& store = options.table("store");
   check_path(store.text("path"), "store.path", checker);
   out.store.path = resolve_path(out.state_dir, store.text("path"));
-  out.store.flush_every = store.duration("flush_every");
-  out.store.keep = store.duration("keep");
-  out.store.keep_minutes = store.duration("keep_minutes");
-  out.store.keep_hours = store.duration("keep_hours");
-  out.store.session_records = integer32(store, "session_records");
-  out.store.event_records = integer32(store, "event_records");
+  read_store(store, out.store);
 
   read_bans(options.table("bans"), ban, checker, out.bans);
 

@@ -6,6 +6,7 @@
 #include "net/datagram_batch.h"
 #include "net/name_cache.h"
 #include "net/splice_pipe.h"
+#include "store/store_access.h"
 
 #include <cstddef>
 #include <functional>
@@ -59,6 +60,9 @@ class WorkerIo {
   // Between the scripts of all workers; one's own where there is no other.
   void set_bus(std::shared_ptr<ScriptBus> bus) noexcept { bus_ = std::move(bus); }
   ScriptBus& bus();
+  // no_store() where nothing was set. It answers on threads of its own, which post.
+  void set_store(StoreAccess& store) noexcept { store_ = &store; }
+  StoreAccess& store() noexcept { return *store_; }
   NameCache& names();  // made when it is first wanted; throws when it cannot be
 
   // The stream was written to, closed or refused outside of its own callback: settle it when this callback ends.
@@ -92,6 +96,7 @@ class WorkerIo {
   PipePool pipes_;
   DatagramBatch datagrams_{loop_};
   std::shared_ptr<ScriptBus> bus_;
+  StoreAccess* store_ = &no_store();
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<NameCache> names_;
   std::vector<StreamConnection*> marked_;

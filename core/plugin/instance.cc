@@ -109,6 +109,7 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
       bans(parts.bans),
       stats(shared->stats->worker(worker_io.worker())),
       recorder(parts.recorder),
+      store(worker_io.store()),
       message_rate(limits.message_rate),
       byte_rate(limits.byte_rate),
       accept_rate(limits.accept_rate),
@@ -135,6 +136,7 @@ Instance::~Instance() {
   if (service) tell_drain();
   if (script_service_) script_service_->stop();
   abort_all();
+  alive_.reset();
   service.reset();
   pools_.clear();
   while (TimeoutNode* node = attempts.first()) static_cast<DialAttempt*>(node)->cancel();
@@ -226,6 +228,31 @@ SharedState* Instance::shared_state(SharedState* (*make_state)() noexcept) noexc
 void Instance::event(std::string_view kind, std::string_view detail) noexcept {
   log(LogLevel::info, detail);
   if (recorder) recorder->event(std::string(kind), configuration.name, std::string(detail));
+}
+
+void Instance::keep_message(const KeptMessage& message) noexcept { store.keep_message(configuration.name, message); }
+
+void Instance::recent_messages(std::string_view room, std::uint32_t count, RecentMessagesHandler& handler) noexcept {
+  contain("a question for recent messages", [&] {
+    using Messages = std::expected<std::vector<StoredMessage>, std::string>;
+    // On this worker's thread; by then the instance may have gone, and the handler with it.
+    auto tell = [this, alive = std::weak_ptr(alive_), &handler, room = std::string(room)](const Messages& found) {
+      if (alive.expired()) return;
+      std::vector<KeptMessage> views;
+      if (found) {
+        for (const StoredMessage& message : *found)
+          views.push_back({message.time_ms, message.room, message.sender, message.kind, message.text});
+      }
+      WorkerIo& worker_io = io;
+      worker_io.tick();
+      handler.on_recent_messages(room, views, found ? std::string_view() : std::string_view(found.error()));
+      worker_io.settle();
+    };
+    auto asked = store.recent_messages(
+        configuration.name, std::string(room), count,
+        [&worker_io = io, tell](Messages found) { worker_io.post([tell, found = std::move(found)] { tell(found); }); });
+    if (!asked) io.retire_later([tell, error = asked.error()] { tell(std::unexpected(error)); });
+  });
 }
 
 // ---- Sessions ------------------------------------------------------------------------------------------------

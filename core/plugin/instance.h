@@ -92,6 +92,8 @@ class Instance final : public Context {
   DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept override;
   SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
   void event(std::string_view kind, std::string_view detail) noexcept override;
+  void keep_message(const KeptMessage& message) noexcept override;
+  void recent_messages(std::string_view room, std::uint32_t count, RecentMessagesHandler& handler) noexcept override;
 
   // ---- For sessions and listeners ----
   struct Admission {
@@ -158,6 +160,7 @@ class Instance final : public Context {
   BanList* const bans;
   WorkerStats& stats;
   Recorder* recorder;
+  StoreAccess& store;  // the worker's
   std::unique_ptr<Service> service;
   const RateLimit message_rate, byte_rate, accept_rate;
   std::size_t input_limit = 0;
@@ -198,6 +201,7 @@ class Instance final : public Context {
   Duration drain_quiet_{};  // zero: quiet sessions stay
   bool told_drain_ = false;
   std::function<void()> when_idle_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for answers that are under way
 };
 
 }  // namespace portolan

@@ -10,7 +10,7 @@
 #include <utility>
 
 // Names used below, in the order of this file: Stream and its StreamHandler, DatagramPeer, Service; then what core
-// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, SharedState, all through Context.
+// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, SharedState, KeptMessage, all through Context.
 
 namespace portolan {
 
@@ -495,6 +495,25 @@ class SharedState {
   virtual ~SharedState() = default;
 };
 
+// A message between people that a service wants to find again: a row of the store's `chat_log`.
+struct KeptMessage {
+  std::int64_t time_ms = 0;  // Unix time; 0 in keep_message: now
+  std::string_view room;
+  std::string_view sender;
+  std::string_view kind;  // of the plugin's own choice: "message", "action"
+  std::string_view text;
+};
+class RecentMessagesHandler {
+ public:
+  // The oldest first; the views are valid during the call. With an `error`, a sentence, there are none: the store is
+  // disabled, busy or broken.
+  virtual void on_recent_messages(std::string_view room, std::span<const KeptMessage> messages,
+                                  std::string_view error) noexcept = 0;
+
+ protected:
+  ~RecentMessagesHandler() = default;
+};
+
 // What a service may ask of core. Outlives the service.
 class Context {
  public:
@@ -529,6 +548,14 @@ class Context {
   virtual SharedState* shared_state(SharedState* (*make)() noexcept) noexcept = 0;
   // A thing that an operator would want to find again: a row of the store's `events`, and a line in the log.
   virtual void event(std::string_view kind, std::string_view detail) noexcept = 0;
+
+  // Hands a message to the store, under this service's name; what the views show is copied. It waits for no disk, and
+  // without a store it does nothing.
+  virtual void keep_message(const KeptMessage& message) noexcept = 0;
+  // The last `count` messages of a room that were kept under this service's name, by whichever worker and run of the
+  // daemon: those of a moment ago are among them. The handler, which lives as long as the service, is called once from
+  // the loop, never from inside this call and never once the service has gone.
+  virtual void recent_messages(std::string_view room, std::uint32_t count, RecentMessagesHandler& handler) noexcept = 0;
 
  protected:
   ~Context() = default;

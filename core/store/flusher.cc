@@ -1,5 +1,7 @@
 #include "flusher.h"
 
+#include "base/callback.h"
+
 #include <fmt/format.h>
 
 #include <utility>
@@ -47,43 +49,65 @@ void Flusher::take(const StatsRegistry& registry, std::int64_t now_ms) {
   interval_start_ms_ = now_ms;
 }
 
-std::expected<bool, std::string> Flusher::write(RecordQueue& records, const Retention& retention, std::int64_t now_ms,
+std::expected<bool, std::string> Flusher::write(Inbox& inbox, const Retention& retention, std::int64_t now_ms,
                                                 bool last) {
-  PendingRecords pending = records.take_pending();
-  auto written = write_once(pending, retention, now_ms, last);
-  if (!written) records.put_back(std::move(pending));
+  PendingRecords pending = inbox.records.take_pending();
+  std::expected<bool, std::string> written = std::unexpected(fmt::format("store \"{}\": out of memory", path_));
+  contain("a flush of the store", [&] {
+    pending.values = inbox.values.take(now_ms);
+    pending.messages = inbox.messages.take();
+    written = write_once(pending, retention, now_ms, last);
+  });
+  if (written) {
+    inbox.values.written(pending.values);
+    if (pending.messages) inbox.messages.written();
+  } else {
+    inbox.values.put_back(pending.values);
+    inbox.records.put_back(std::move(pending));
+  }
   return written;
+}
+
+std::expected<bool, std::string> Flusher::write_messages(MessageQueue& messages, const Retention& retention) {
+  const auto group = messages.take();
+  if (!group) return false;
+  if (auto ready = check_file(true); !ready) return std::unexpected(ready.error());
+  if (auto written = writer_->write_messages(*group, retention); !written) return failed(written.error());
+  messages.written();
+  return true;
+}
+
+// Open, and still where its name says when something is to be written: otherwise SQLite would go on writing a file that
+// nobody can find.
+std::expected<void, std::string> Flusher::check_file(bool looks) {
+  if (!database_) {
+    if (auto connected = connect(Creation::refused); !connected) return std::unexpected(connected.error());
+  }
+  if (!looks || database_->in_place()) return {};
+  writer_.reset();
+  database_.reset();
+  return std::unexpected(fmt::format(
+      "store \"{}\": the file was moved or deleted while portolan ran: put it back, or restart for a new one", path_));
+}
+
+std::unexpected<std::string> Flusher::failed(const SqlError& error) {
+  // A disk that went away and came back is another file to the kernel: only what will pass on this very connection
+  // keeps it.
+  const bool keeps = error.code == SQLITE_FULL || error.code == SQLITE_BUSY || error.code == SQLITE_NOMEM;
+  std::string sentence = explain(path_, error);
+  if (!keeps) {
+    writer_.reset();
+    database_.reset();
+  }
+  return std::unexpected(std::move(sentence));
 }
 
 std::expected<bool, std::string> Flusher::write_once(const PendingRecords& records, const Retention& retention,
                                                      std::int64_t now_ms, bool last) {
-  if (!database_) {
-    if (auto connected = connect(Creation::refused); !connected) return std::unexpected(connected.error());
-  }
+  if (auto ready = check_file(!figures_.empty() || !records.empty()); !ready) return std::unexpected(ready.error());
   const std::int64_t minute = minute_of(now_ms);
-  if (!figures_.empty() || !records.empty()) {
-    // Otherwise SQLite would go on writing a file that nobody can find.
-    if (!database_->in_place()) {
-      writer_.reset();
-      database_.reset();
-      return std::unexpected(fmt::format(
-          "store \"{}\": the file was moved or deleted while portolan ran: put it back, or restart for a new one",
-          path_));
-    }
-  }
   auto written = writer_->write(figures_, records, now_ms / 1000, last ? minute + 60 : minute, retention);
-  if (!written) {
-    const SqlError& error = written.error();
-    // A disk that went away and came back is another file to the kernel: only what will pass on this very connection
-    // keeps it.
-    const bool keeps = error.code == SQLITE_FULL || error.code == SQLITE_BUSY || error.code == SQLITE_NOMEM;
-    std::string sentence = explain(path_, error);
-    if (!keeps) {
-      writer_.reset();
-      database_.reset();
-    }
-    return std::unexpected(std::move(sentence));
-  }
+  if (!written) return failed(written.error());
   figures_.clear();
   if (*written) give_back_space();
   return *written;
@@ -117,6 +141,28 @@ std::expected<std::vector<Ban>, std::string> Flusher::bans() {
                       .service = query->text(4),
                       .violations = static_cast<std::uint32_t>(query->integer(5))});
   }
+}
+
+std::expected<std::vector<ValueChange>, std::string> Flusher::values() {
+  std::vector<ValueChange> values;
+  auto query =
+      Statement::prepare(database_->connection(), "SELECT service, key, value, changed, expires FROM script_values");
+  if (!query) return std::unexpected(explain(path_, query.error()));
+  for (;;) {
+    const auto row = query->step();
+    if (!row) return std::unexpected(explain(path_, row.error()));
+    if (!*row) return values;
+    values.push_back({.name = value_name(query->text(0), query->text(1)),
+                      .value = query->value(2),
+                      .changed_ms = query->integer(3),
+                      .expires_ms = query->integer(4)});
+  }
+}
+
+std::expected<std::int64_t, std::string> Flusher::last_message_id() {
+  const auto id = database_->connection().integer("SELECT max(id) FROM chat_messages");
+  if (!id) return std::unexpected(explain(path_, id.error()));
+  return *id;
 }
 
 void Flusher::close() noexcept {

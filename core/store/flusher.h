@@ -17,6 +17,13 @@
 
 namespace portolan {
 
+// What others hand in, from any thread.
+struct Inbox {
+  RecordQueue records;
+  ScriptValues values;
+  MessageQueue messages;
+};
+
 class Flusher {
  public:
   // `lock` is that of the path, held as long as this lives.
@@ -28,10 +35,14 @@ class Flusher {
 
   // The error is a sentence; what could not be written is kept for the next call. The value says whether anything was
   // written. `last`: the daemon ends, so that the running minute goes into its hour now.
-  std::expected<bool, std::string> write(RecordQueue& records, const Retention& retention, std::int64_t now_ms,
+  std::expected<bool, std::string> write(Inbox& inbox, const Retention& retention, std::int64_t now_ms,
                                          bool last = false);
-  // What the file holds, those that are over as well.
+  // A group of messages without the rest. False: none waits.
+  std::expected<bool, std::string> write_messages(MessageQueue& messages, const Retention& retention);
+  // What the file holds, what is over as well.
   std::expected<std::vector<Ban>, std::string> bans();
+  std::expected<std::vector<ValueChange>, std::string> values();
+  std::expected<std::int64_t, std::string> last_message_id();
   void close() noexcept;
 
  private:
@@ -39,6 +50,8 @@ class Flusher {
   std::expected<bool, std::string> write_once(const PendingRecords& records, const Retention& retention,
                                               std::int64_t now_ms, bool last);
   std::expected<void, std::string> connect(Creation creation);
+  std::expected<void, std::string> check_file(bool looks);
+  std::unexpected<std::string> failed(const SqlError& error);
   void give_back_space();
 
   std::string path_;

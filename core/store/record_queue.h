@@ -3,7 +3,9 @@
 // add from any thread (a short lock); take_pending, put_back and set_bounds from the store's thread.
 #pragma once
 
+#include "message_queue.h"
 #include "records.h"
+#include "script_values.h"
 
 #include <atomic>
 #include <cstddef>
@@ -25,7 +27,12 @@ struct PendingRecords {
   std::vector<SessionRecord> sessions;
   std::vector<PendingEvent> events;
   std::map<std::string, BanRecord> bans;  // by ban_text: the last change of each
-  bool empty() const noexcept { return sessions.empty() && events.empty() && bans.empty(); }
+  // Of queues of their own.
+  std::vector<ValueChange> values;
+  std::shared_ptr<const MessageQueue::Group> messages;
+  bool empty() const noexcept {
+    return sessions.empty() && events.empty() && bans.empty() && values.empty() && !messages;
+  }
 };
 
 class RecordQueue {

@@ -100,6 +100,30 @@ CREATE TABLE ban (
 ) WITHOUT ROWID;
 )sql";
 
+const char* const kSchemaTables3 = R"sql(
+-- What scripts keep. `value` is an integer, a real or text, and stays what it is; `expires` is 0 for never.
+CREATE TABLE script_values (
+  service TEXT NOT NULL,
+  key     TEXT NOT NULL,
+  value   ANY NOT NULL,
+  changed INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  PRIMARY KEY (service, key)
+) WITHOUT ROWID, STRICT;
+
+-- Messages that services have kept. The ids ascend in the order of keeping; the index finds the last ones of a room.
+CREATE TABLE chat_messages (
+  id      INTEGER PRIMARY KEY,
+  ts      INTEGER NOT NULL,
+  service TEXT NOT NULL,
+  room    TEXT NOT NULL,
+  sender  TEXT NOT NULL,
+  kind    TEXT NOT NULL,
+  text    TEXT NOT NULL
+) STRICT;
+CREATE INDEX chat_messages_by_room ON chat_messages (service, room, id);
+)sql";
+
 const char* const kSchemaViews = R"sql(
 CREATE VIEW service_minutes AS
 SELECT strftime('%Y-%m-%dT%H:%M:%SZ', p.start, 'unixepoch') AS time, p.start AS unix_time,
@@ -192,6 +216,19 @@ SELECT address,
        reason, service, violations
   FROM ban
  WHERE until_ms > unixepoch() * 1000;
+
+CREATE VIEW script_data AS
+SELECT service, key, value,
+       strftime('%Y-%m-%dT%H:%M:%SZ', changed / 1000, 'unixepoch') AS changed, changed / 1000.0 AS changed_unix_time,
+       CASE expires WHEN 0 THEN NULL ELSE strftime('%Y-%m-%dT%H:%M:%SZ', expires / 1000, 'unixepoch') END AS expires,
+       CASE expires WHEN 0 THEN NULL ELSE expires / 1000.0 END AS expires_unix_time
+  FROM script_values
+ WHERE expires = 0 OR expires > unixepoch() * 1000;
+
+CREATE VIEW chat_log AS
+SELECT strftime('%Y-%m-%dT%H:%M:%fZ', ts / 1000.0, 'unixepoch') AS time, ts / 1000.0 AS unix_time,
+       service, room, sender, kind, text, id
+  FROM chat_messages;
 )sql";
 
 }  // namespace portolan

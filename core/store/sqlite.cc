@@ -91,10 +91,11 @@ std::expected<std::int64_t, SqlError> Connection::integer(const std::string& que
 
 SqlError Connection::error() const { return error_of(get(), sqlite3_errcode(get())); }
 
-std::expected<Statement, SqlError> Statement::prepare(const Connection& connection, std::string_view sql) {
+std::expected<Statement, SqlError> Statement::prepare(const Connection& connection, std::string_view sql,
+                                                      const char** rest) {
   sqlite3_stmt* raw = nullptr;
   const int result = sqlite3_prepare_v3(connection.get(), sql.data(), static_cast<int>(sql.size()),
-                                        SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+                                        SQLITE_PREPARE_PERSISTENT, &raw, rest);
   Statement statement;
   statement.handle_.reset(raw);
   if (result != SQLITE_OK) return std::unexpected(error_of(connection.get(), result));
@@ -114,6 +115,14 @@ Statement& Statement::bind(int index, std::string_view text) noexcept {
   keep(sqlite3_bind_text64(handle_.get(), index, text.empty() ? "" : text.data(), text.size(), SQLITE_TRANSIENT,
                            SQLITE_UTF8));
   return *this;
+}
+Statement& Statement::bind_value(int index, const StoreValue& value) noexcept {
+  switch (value.index()) {
+    case 1: return bind(index, std::get<std::int64_t>(value));
+    case 2: return bind(index, std::get<double>(value));
+    case 3: return bind(index, std::string_view(std::get<std::string>(value)));
+    default: return bind(index, nullptr);
+  }
 }
 Statement& Statement::bind_blob(int index, std::string_view bytes) noexcept {
   keep(sqlite3_bind_blob64(handle_.get(), index, bytes.empty() ? "" : bytes.data(), bytes.size(), SQLITE_TRANSIENT));
@@ -158,6 +167,15 @@ std::string Statement::text(int column) const {
   const void* const bytes = sqlite3_column_blob(handle_.get(), column);
   const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_.get(), column));
   return bytes ? std::string(static_cast<const char*>(bytes), size) : std::string();
+}
+
+StoreValue Statement::value(int column) const {
+  switch (sqlite3_column_type(handle_.get(), column)) {
+    case SQLITE_INTEGER: return integer(column);
+    case SQLITE_FLOAT: return real(column);
+    case SQLITE_NULL: return std::monostate();
+    default: return text(column);
+  }
 }
 
 std::expected<Transaction, SqlError> Transaction::begin(Connection& connection) {

@@ -5,6 +5,8 @@
 // answered as an SqlError.
 #pragma once
 
+#include "store_access.h"
+
 #include <sqlite3.h>
 
 #include <concepts>
@@ -49,13 +51,17 @@ class Connection {
 class Statement {
  public:
   Statement() = default;
-  static std::expected<Statement, SqlError> prepare(const Connection& connection, std::string_view sql);
+  // The first statement in `sql`; `rest` is told where it ended. Without one (a comment), get() is null.
+  static std::expected<Statement, SqlError> prepare(const Connection& connection, std::string_view sql,
+                                                    const char** rest = nullptr);
+  sqlite3_stmt* get() const noexcept { return handle_.get(); }
 
   // Parameters are numbered from 1, as in the statement's text; text is copied. What goes wrong in a bind (memory, or
   // a parameter that is not there) is reported by the next run or step.
   Statement& bind(int index, std::nullptr_t) noexcept;
   Statement& bind(int index, double value) noexcept;
   Statement& bind(int index, std::string_view text) noexcept;
+  Statement& bind_value(int index, const StoreValue& value) noexcept;
   Statement& bind_blob(int index, std::string_view bytes) noexcept;
   template <std::signed_integral T>
   Statement& bind(int index, T value) noexcept {
@@ -77,6 +83,7 @@ class Statement {
   double real(int column) const noexcept { return sqlite3_column_double(handle_.get(), column); }
   bool is_null(int column) const noexcept { return sqlite3_column_type(handle_.get(), column) == SQLITE_NULL; }
   std::string text(int column) const;  // or the bytes of a blob
+  StoreValue value(int column) const;  // likewise
 
  private:
   struct Finalize {

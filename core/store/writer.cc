@@ -53,7 +53,7 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
       "INSERT INTO service_period (resolution, start, service_id, " + counters + "open_peak, open_last, latency, size)";
   std::string values;
   for (std::size_t i = 0; i < kCoreCounterCount + 7; ++i) values += i == 0 ? "?" : ", ?";
-  const std::array<std::pair<Statement*, std::string>, 13> statements = {{
+  const std::array<std::pair<Statement*, std::string>, 15> statements = {{
       {&writer.find_service_, "SELECT id FROM service WHERE name = ?1 AND plugin = ?2"},
       {&writer.add_service_, "INSERT INTO service (name, plugin) VALUES (?1, ?2)"},
       {&writer.add_period_, columns + " VALUES (" + values + ")" + merge_period()},
@@ -88,12 +88,18 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
        "INSERT OR REPLACE INTO ban (address, since_ms, until_ms, reason, service, violations)"
        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"},
       {&writer.lift_ban_, "DELETE FROM ban WHERE address = ?1"},
+      {&writer.set_value_,
+       "INSERT OR REPLACE INTO script_values (service, key, value, changed, expires) VALUES (?1, ?2, ?3, ?4, ?5)"},
+      {&writer.delete_value_, "DELETE FROM script_values WHERE service = ?1 AND key = ?2"},
   }};
   for (const auto& [statement, sql] : statements) {
     auto prepared = Statement::prepare(connection, sql);
     if (!prepared) return std::unexpected(prepared.error());
     *statement = std::move(*prepared);
   }
+  auto messages = MessageWriter::make(connection);
+  if (!messages) return std::unexpected(messages.error());
+  writer.messages_ = std::move(*messages);
   const auto rolled = connection.integer("SELECT value FROM progress WHERE name = 'rolled_up_to'");
   if (!rolled) return std::unexpected(rolled.error());
   writer.rolled_up_to_ = *rolled;
@@ -121,11 +127,17 @@ std::expected<bool, SqlError> Writer::write(const PendingFigures& figures, const
   if (jumped) pruned_at_ = now;
   const auto undone = [&](SqlError error) {
     pruned_at_ = pruned_before;
+    messages_.undone();
     return std::unexpected(std::move(error));
   };
 
   if (auto done = write_figures(figures); !done) return undone(done.error());
   if (auto done = write_records(records); !done) return undone(done.error());
+  if (auto done = write_values(records.values); !done) return undone(done.error());
+  if (records.messages) {
+    if (auto done = messages_.write(*records.messages, retention.messages_per_service); !done)
+      return undone(done.error());
+  }
   if (roll) {
     if (auto done = roll_up(roll_before); !done) return undone(done.error());
     const auto oldest = oldest_minute(roll_before, kNone);
@@ -138,9 +150,19 @@ std::expected<bool, SqlError> Writer::write(const PendingFigures& figures, const
   if (auto done = transaction->commit(); !done) return undone(done.error());
 
   // Only what is committed has happened.
+  messages_.committed();
   if (roll) rolled_up_to_ = std::max(rolled_up_to_, roll_before);
   unrolled_from_ = unrolled_from;
   return true;
+}
+
+SqlResult Writer::write_messages(const MessageQueue::Group& group, const Retention& retention) {
+  auto transaction = Transaction::begin(*connection_);
+  if (!transaction) return std::unexpected(transaction.error());
+  auto done = messages_.write(group, retention.messages_per_service);
+  if (done) done = transaction->commit();
+  done ? messages_.committed() : messages_.undone();
+  return done;
 }
 
 SqlResult Writer::write_figures(const PendingFigures& figures) {
@@ -253,6 +275,20 @@ SqlResult Writer::write_records(const PendingRecords& records) {
   return {};
 }
 
+SqlResult Writer::write_values(const std::vector<ValueChange>& values) {
+  for (const ValueChange& change : values) {
+    auto done = change.value.index() == 0 ? delete_value_.bind(1, change.service()).bind(2, change.key()).run()
+                                          : set_value_.bind(1, change.service())
+                                                .bind(2, change.key())
+                                                .bind_value(3, change.value)
+                                                .bind(4, change.changed_ms)
+                                                .bind(5, change.expires_ms)
+                                                .run();
+    if (!done) return done;
+  }
+  return {};
+}
+
 std::expected<std::int64_t, SqlError> Writer::oldest_minute(std::int64_t from, std::int64_t before) {
   const auto row = unrolled_.bind(1, from).bind(2, before).step();
   if (!row) return std::unexpected(row.error());
@@ -307,6 +343,8 @@ SqlResult Writer::prune(std::int64_t now, const Retention& retention) {
         table, time, oldest_ms, kPruneRows, kMaxRecordRows));
     if (!done) return done;
   }
+  if (auto done = messages_.prune((now - retention.messages) * 1000, retention.messages_per_service); !done)
+    return done;
   if (auto done = connection_->execute(fmt::format("DELETE FROM ban WHERE until_ms <= {}", now * 1000)); !done) {
     return done;
   }

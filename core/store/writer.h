@@ -6,6 +6,7 @@
 #pragma once
 
 #include "figures.h"
+#include "message_writer.h"
 #include "record_queue.h"
 #include "sqlite.h"
 
@@ -18,6 +19,8 @@ struct Retention {  // in seconds
   std::int64_t minutes = 2 * 86400;
   std::int64_t hours = 30 * 86400;
   std::int64_t days = 90 * 86400;  // and sessions and events, as far as they are within their bounds
+  std::int64_t messages = 90 * 86400;
+  std::int64_t messages_per_service = 100'000;  // rows
 };
 
 class Writer {
@@ -31,12 +34,15 @@ class Writer {
   // before it have ended (Unix seconds).
   std::expected<bool, SqlError> write(const PendingFigures& figures, const PendingRecords& records, std::int64_t now,
                                       std::int64_t roll_before, const Retention& retention);
+  // A group of messages alone, in a transaction of its own.
+  SqlResult write_messages(const MessageQueue::Group& group, const Retention& retention);
 
  private:
   static constexpr std::int64_t kNone = INT64_MAX;
   Writer() = default;
   SqlResult write_figures(const PendingFigures& figures);
   SqlResult write_records(const PendingRecords& records);
+  SqlResult write_values(const std::vector<ValueChange>& values);
   SqlResult roll_up(std::int64_t before);
   // The oldest minute at or after `from`, and before `before`, that is in the file.
   std::expected<std::int64_t, SqlError> oldest_minute(std::int64_t from, std::int64_t before);
@@ -52,7 +58,8 @@ class Writer {
   std::int64_t unrolled_from_ = kNone;  // the oldest minute in the file that is not rolled up
   std::int64_t pruned_at_ = -1;         // when pruning last had nothing more to do, or the clock had jumped
   Statement find_service_, add_service_, add_period_, add_counter_, roll_period_, roll_counter_, unrolled_, quantiles_,
-      progress_, add_session_, add_event_, add_ban_, lift_ban_;
+      progress_, add_session_, add_event_, add_ban_, lift_ban_, set_value_, delete_value_;
+  MessageWriter messages_;
 };
 
 }  // namespace portolan

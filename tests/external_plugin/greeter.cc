@@ -1,4 +1,5 @@
-// A whole plugin of somebody else's: it puts a greeting in front of whatever it receives, and says goodbye by a hook.
+// A whole plugin of somebody else's: it puts a greeting in front of whatever it receives, lets a hook say otherwise, and
+// knows from the store whom it greeted before it was made.
 #include <portolan/plugin/descriptor.h>
 #include <portolan/plugin/service.h>
 
@@ -11,16 +12,20 @@ using namespace portolan;
 
 enum Counters : std::size_t { kGreetings };
 
-class Greeter final : public Service, public StreamHandler {
+class Greeter final : public Service, public StreamHandler, public RecentMessagesHandler {
  public:
   Greeter(Context& context, const Options& options)
-      : context_(context), greeting_(options.text("greeting")), on_greet_(context.hook("on_greet")) {}
+      : context_(context), greeting_(options.text("greeting")), on_greet_(context.hook("on_greet")) {
+    context.recent_messages("guests", 3, *this);
+  }
 
   StreamHandler* open(Stream&) noexcept override { return this; }  // no state of its own for each session
 
   std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override {
     if (!stream.admit(data.size())) return 0;
     context_.count(kGreetings);
+    const std::string_view guest(reinterpret_cast<const char*>(data.data()), data.size());
+    context_.keep_message({.room = "guests", .sender = stream.info().peer, .kind = "greeting", .text = guest});
     const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
     HookValue answer[1];
     const HookValue arguments[] = {HookValue::of(text), HookValue::of(stream)};
@@ -34,7 +39,16 @@ class Greeter final : public Service, public StreamHandler {
     return data.size();
   }
 
+  void on_recent_messages(std::string_view room, std::span<const KeptMessage> messages,
+                          std::string_view error) noexcept override {
+    for (const KeptMessage& message : messages)
+      if (room == "guests" && message.kind == "greeting")
+        before_ += (before_.empty() ? "" : ",") + std::string(message.text);
+    if (!error.empty()) before_ = error;
+  }
+
   void on_command(const Command& command, CommandAnswer& answer) noexcept override {
+    if (command.name == "guests") return answer.json("{\"before\":\"" + before_ + "\"}");
     if (command.name == "greeting") return answer.json("{\"bytes\":" + std::to_string(greeting_.size()) + "}");
     if (command.name != "greet") return;
     if (command["with"].size() > kLongest) return answer.refuse("with: that is longer than 64 bytes");
@@ -46,6 +60,7 @@ class Greeter final : public Service, public StreamHandler {
   static constexpr std::size_t kLongest = 64;
   Context& context_;
   std::string greeting_;
+  std::string before_;
   Hook* on_greet_;
 };
 
@@ -69,6 +84,7 @@ constexpr HookDeclaration kHooks[] = {
 constexpr CommandDeclaration kCommands[] = {
     {.name = "greet", .arguments = "with=TEXT", .help = "another greeting, until the next reload"},
     {.name = "greeting", .help = "how long the greeting is", .question = true},
+    {.name = "guests", .help = "whom it greeted before", .question = true},
     {.name = "forgotten", .help = "declared, and not known"},
 };
 constexpr CounterDeclaration kCounters[] = {{.name = "greetings", .help = "answers given"}};

@@ -84,6 +84,42 @@ void a_loaded_plugin_takes_commands(void** state) {
   assert_int_equal(number_from_database(daemon.store_path(), "SELECT count(*) FROM event WHERE kind = 'command'"), 1);
 }
 
+// Messages go to the store through the plugin's context and come back after a reload and after a restart.
+void a_loaded_plugin_remembers(void** state) {
+  if (!kLoadsPlugins) skip();
+  Daemon& daemon = daemon_of(state);
+  const auto configuration = [](const char* store) {
+    return fmt::format(R"(return {{ workers = 2, plugin_path = "{}", store = {}, services = {{
+        {{ plugin = "greeter", name = "g", listen = "tcp://127.0.0.1:0" }} }} }})",
+                       plugin_path(), store);
+  };
+  const auto greet = [&](const char* guest) {
+    Client client(daemon.address("g"));
+    assert_string_equal(client.exchange(guest, 6 + strlen(guest)).c_str(), (std::string("hello ") + guest).c_str());
+  };
+  const auto knows = [&](const std::string& guests) {
+    return wait_until(
+        [&] { return daemon.query({"command", "g", "guests"}).at("before").get<std::string>() == guests; });
+  };
+  daemon.start(configuration("{ flush_every = '1h' }"));
+  assert_true(knows(""));
+  for (const char* guest : {"ada", "grace", "edith", "mary"}) greet(guest);
+  // Not one of them has been flushed.
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  assert_true(knows("grace,edith,mary"));
+  assert_int_equal(daemon.stop(), 0);
+  assert_int_equal(number_from_database(daemon.store_path(),
+                                        "SELECT count(*) FROM chat_log WHERE service = 'g' AND "
+                                        "room = 'guests' AND sender GLOB '127.0.0.1:*'"),
+                   4);
+  daemon.start(configuration("{ flush_every = '1h' }"));
+  assert_true(knows("grace,edith,mary"));
+  assert_int_equal(daemon.stop(), 0);
+  daemon.start(configuration("false"));
+  greet("ada");
+  assert_true(knows("there is no store: the configuration has store = false"));
+}
+
 void a_static_build_says_that_it_cannot_load(void** state) {
   if (kLoadsPlugins) skip();
   Daemon& daemon = daemon_of(state);
@@ -102,6 +138,7 @@ int main() {
   const CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_loaded_plugin_serves, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(a_loaded_plugin_takes_commands, make_daemon, end_daemon),
+      cmocka_unit_test_setup_teardown(a_loaded_plugin_remembers, make_daemon, end_daemon),
       cmocka_unit_test_setup_teardown(a_static_build_says_that_it_cannot_load, make_daemon, end_daemon),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);

@@ -59,7 +59,7 @@ done < <(perl -0777 -ne '
   while (/\{\.key = "(\w+)",(.*?)\.help/sg) {
     my ($key, $rest) = ($1, $2);
     print "$key\t", $rest =~ /\.fallback = "([^"]*)"/ ? $1 : "", "\n";
-  }' core/config/core_schema.cc core/config/limit_schema.h core/config/proxy_schema.h)
+  }' core/config/core_schema.cc core/config/{limit,proxy,store}_schema.h)
 
 # Links between pages.
 for file in "${all[@]}"; do

@@ -49,7 +49,7 @@ void what_is_counted_can_be_read_while_it_runs(void** state) {
   if (!stored) print_error("stored: %s\n", found.c_str());
   assert_true(stored);
   assert_string_equal(ask_database(daemon.store_path(), "pragma journal_mode").c_str(), "wal");
-  assert_int_equal(number_from_database(daemon.store_path(), "pragma user_version"), 2);
+  assert_int_equal(number_from_database(daemon.store_path(), "pragma user_version"), 3);
   // The command tells the same.
   const CommandResult table = daemon.command({"stats", "echo", "--since", "1h"});
   assert_int_equal(table.code, 0);
@@ -139,7 +139,7 @@ void a_file_of_a_newer_version_refuses_the_start(void** state) {
   assert_int_equal(daemon.stop(), 0);
   ask_database(daemon.store_path(), "pragma user_version = 999");
   expect_refusal(daemon, configuration(""), {"portolan.db", "newer"});
-  ask_database(daemon.store_path(), "pragma user_version = 2");
+  ask_database(daemon.store_path(), "pragma user_version = 3");
   assert_int_equal(number_from_database(daemon.store_path(), "select sum(messages) from service_minutes"), 5);
 }
 

@@ -49,6 +49,8 @@ class StubContext : public Context {
   DatagramLink* link(const Target&, DatagramLinkHandler&) noexcept override { return nullptr; }
   SharedState* shared_state(SharedState* (*)() noexcept) noexcept override { return nullptr; }
   void event(std::string_view, std::string_view) noexcept override {}
+  void keep_message(const KeptMessage&) noexcept override {}
+  void recent_messages(std::string_view, std::uint32_t, RecentMessagesHandler&) noexcept override {}
   using Context::count;
 
  protected:

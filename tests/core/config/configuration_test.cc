@@ -103,6 +103,10 @@ void defaults_are_those_of_the_header(void**) {
   assert_true(result->store.keep_hours == fresh.store.keep_hours);
   assert_int_equal(result->store.session_records, fresh.store.session_records);
   assert_int_equal(result->store.event_records, fresh.store.event_records);
+  assert_true(result->store.keep_messages == fresh.store.keep_messages);
+  assert_int_equal(result->store.messages_per_service, fresh.store.messages_per_service);
+  assert_int_equal(result->store.script_keys, fresh.store.script_keys);
+  assert_int_equal(result->store.script_bytes, fresh.store.script_bytes);
   assert_string_equal(result->store.path.c_str(), "/s/portolan.db");
   assert_string_equal(result->admin_socket.c_str(), "/s/portolan.sock");
   const ServiceConfiguration& service = result->services.at(0);
@@ -129,7 +133,8 @@ void everything_that_is_written_arrives(void**) {
     local function listener(scheme) return scheme .. "://127.0.0.1:" .. (port + 7) end
     return {
       workers = "auto", state_dir = "/srv", stats = false, drain_timeout = "5s", user = "nobody", group = "nogroup",
-      store = { path = "db/p.db", flush_every = "1m", keep = "1w", session_records = 0 },
+      store = { path = "db/p.db", flush_every = "1m", keep = "1w", session_records = 0,
+                messages_per_service = 7, script_keys = 8, script_bytes = "1MiB" },
       admin = { socket = "a.sock", mode = "0600", http = "tcp://127.0.0.1:9100" },
       log = { level = "debug" }, script = { memory = "8MiB", instructions = 5000 }, max_descriptors = 4096,
       services = {
@@ -148,6 +153,10 @@ void everything_that_is_written_arrives(void**) {
   assert_string_equal(result->user.c_str(), "nobody");
   assert_string_equal(result->store.path.c_str(), "/srv/db/p.db");
   assert_true(result->store.flush_every == 1min && result->store.keep == 168h);
+  assert_true(result->store.keep_messages == 168h);  // not given: as long as the rest
+  assert_int_equal(result->store.messages_per_service, 7);
+  assert_int_equal(result->store.script_keys, 8);
+  assert_int_equal(result->store.script_bytes, 1 << 20);
   assert_string_equal(result->admin_socket.c_str(), "/srv/a.sock");
   assert_int_equal(result->admin_mode, 0600);
   assert_true(result->admin_http.has_value());

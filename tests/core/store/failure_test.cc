@@ -126,18 +126,31 @@ int on_a_small_disk(StoreFixture& f) {
   while (::write(fd, block.data(), block.size()) > 0) {
   }
   ::close(fd);
+  const auto remember = [&](std::int64_t what) {
+    f.store->keep_message("lobby", {.room = "a", .sender = "b", .kind = "c", .text = std::to_string(what)});
+    return f.store->put("web", "last", what).has_value();
+  };
   // Until the log has no room left in what it has already.
+  std::int64_t remembered = 0;
   std::string error;
   std::uint64_t counted = 1;
   for (int i = 0; i < 500 && error.empty(); ++i) {
     for (int n = 0; n < 20; ++n) f.service("service " + std::to_string(n))[CoreCounter::messages].add(1);
     counted += 20;
+    if (!check(remember(++remembered), __LINE__)) return 1;
     error = f.flush();
   }
   if (!check(contains(error, "the disk is full: make room"), __LINE__)) return 1;
   if (!check(!f.store->health().ok, __LINE__)) return 1;
+  if (!check(remember(++remembered), __LINE__)) return 1;
+  if (!check(!f.flush().empty(), __LINE__)) return 1;
   ::unlink(filler.c_str());
   if (!check(f.flush().empty(), __LINE__)) return 1;
+  if (!check(f.ask("SELECT value FROM script_data") == std::to_string(remembered), __LINE__)) return 1;
+  if (!check(f.ask("SELECT count(*) || ' ' || max(id) FROM chat_log") ==
+                 std::to_string(remembered) + " " + std::to_string(remembered),
+             __LINE__))
+    return 1;
   if (!check(f.ask("SELECT sum(messages) FROM service_totals") == std::to_string(counted), __LINE__)) return 1;
   if (!check(f.ask("PRAGMA integrity_check") == "ok", __LINE__)) return 1;
 

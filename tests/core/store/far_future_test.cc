@@ -33,7 +33,7 @@ constexpr Moment kMoments[] = {
 
 struct FutureFixture : StoreFixture {
   std::optional<Flusher> flusher;
-  RecordQueue records{100, 100};
+  Inbox inbox{.records = {100, 100}, .values = {10, 1000}, .messages = {}};
   Retention retention;
 
   void open_flusher() {
@@ -46,13 +46,13 @@ struct FutureFixture : StoreFixture {
     flusher->take(*registry, now_ms);  // the interval begins
     service()[CoreCounter::messages].add(messages);
     flusher->take(*registry, now_ms);
-    records.add(SessionRecord{
+    inbox.records.add(SessionRecord{
         .id = static_cast<std::uint64_t>(now_ms), .service = "web", .started_ms = now_ms, .ended_ms = now_ms + 1500});
-    records.add(EventRecord{.time_ms = now_ms, .kind = "test", .service = "web"});
+    inbox.records.add(EventRecord{.time_ms = now_ms, .kind = "test", .service = "web"});
     write(now_ms);
   }
   void write(std::int64_t now_ms, bool last = false) {
-    const auto written = flusher->write(records, retention, now_ms, last);
+    const auto written = flusher->write(inbox, retention, now_ms, last);
     if (!written) print_error("%s\n", written.error().c_str());
     assert_true(written.has_value());
   }

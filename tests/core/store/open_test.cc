@@ -182,23 +182,24 @@ void older_versions_are_brought_forward(void** state) {
   // Two steps that are still to come.
   const Migration steps[] = {{1, kSchemaTables1},
                              {2, kSchemaTables2},
-                             {3, "ALTER TABLE event ADD COLUMN worker INTEGER"},
-                             {4, "UPDATE event SET worker = 7; CREATE TABLE later (a)"}};
+                             {3, kSchemaTables3},
+                             {4, "ALTER TABLE event ADD COLUMN worker INTEGER"},
+                             {5, "UPDATE event SET worker = 7; CREATE TABLE later (a)"}};
   assert_true(schema_version(*connection, steps)->state == SchemaState::older);
   assert_true(migrate(*connection, steps).has_value());
-  assert_int_equal(*connection->integer("PRAGMA user_version"), 4);
+  assert_int_equal(*connection->integer("PRAGMA user_version"), 5);
   assert_int_equal(*connection->integer("SELECT count(*) FROM later"), 0);
   assert_int_equal(*connection->integer("SELECT sum(messages) FROM service_totals"), 200);
   assert_int_equal(*connection->integer("SELECT count(*) FROM of_the_user"), 200);
   assert_true(schema_version(*connection)->state == SchemaState::newer);
   // One that fails leaves all as it was.
-  const Migration broken[] = {{1, kSchemaTables1}, {5, "DROP TABLE event; CREATE TABLE event (b)"}, {6, "nonsense"}};
+  const Migration broken[] = {{1, kSchemaTables1}, {6, "DROP TABLE event; CREATE TABLE event (b)"}, {7, "nonsense"}};
   assert_false(migrate(*connection, broken).has_value());
-  assert_int_equal(*connection->integer("PRAGMA user_version"), 4);
+  assert_int_equal(*connection->integer("PRAGMA user_version"), 5);
   assert_int_equal(*connection->integer("SELECT count(*) FROM events"), 0);
 }
 
-void version_1_becomes_version_2(void** state) {
+void version_1_becomes_the_newest(void** state) {
   StoreFixture& f = fixture_of(state);
   {
     auto connection = Connection::open(f.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1000);
@@ -213,12 +214,37 @@ void version_1_becomes_version_2(void** state) {
     assert_int_equal(*connection->integer("SELECT count(*) FROM sqlite_schema WHERE name = 'ban'"), 0);
   }
   assert_string_equal(f.open().c_str(), "");
-  assert_string_equal(f.ask("PRAGMA user_version").c_str(), "2");
+  assert_string_equal(f.ask("PRAGMA user_version").c_str(), "3");
   assert_string_equal(f.ask("SELECT detail FROM of_the_user").c_str(), "long ago");
   assert_string_equal(f.ask("SELECT count(*) FROM bans").c_str(), "0");
   f.store->add(BanRecord{.ban = {.client = *Address::parse("192.0.2.1"), .until_ms = INT64_MAX, .reason = "why"}});
   assert_string_equal(f.flush().c_str(), "");
   assert_string_equal(f.ask("SELECT address || ' ' || reason FROM bans").c_str(), "192.0.2.1 why");
+}
+
+void version_2_becomes_version_3(void** state) {
+  StoreFixture& f = fixture_of(state);
+  {
+    auto connection = Connection::open(f.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, 1000);
+    const Migration before[] = {{1, kSchemaTables1}, {2, kSchemaTables2}};
+    // The views of today look at tables that version 2 did not have; SQLite minds only when they are read.
+    assert_true(migrate(*connection, before).has_value());
+    assert_true(connection
+                    ->execute("INSERT INTO ban VALUES ('192.0.2.1', 1, 4000000000000, 'why', 'web', 3);"
+                              "DROP VIEW chat_log; DROP VIEW script_data")
+                    .has_value());
+    assert_int_equal(*connection->integer("PRAGMA user_version"), 2);
+    assert_int_equal(*connection->integer("SELECT count(*) FROM sqlite_schema WHERE name GLOB '*_messages*'"), 0);
+  }
+  assert_string_equal(f.open().c_str(), "");
+  assert_string_equal(f.ask("PRAGMA user_version").c_str(), "3");
+  assert_string_equal(f.ask("SELECT address || ' ' || violations FROM bans").c_str(), "192.0.2.1 3");
+  assert_string_equal(f.ask("SELECT count(*) FROM chat_log").c_str(), "0");
+  assert_true(f.store->put("web", "key", std::string("value")).has_value());
+  f.store->keep_message("lobby", {.room = "a", .sender = "b", .kind = "c", .text = "d"});
+  assert_string_equal(f.flush().c_str(), "");
+  assert_string_equal(f.ask("SELECT service || key || value FROM script_data").c_str(), "webkeyvalue");
+  assert_string_equal(f.ask("SELECT service || room || sender || kind || text FROM chat_log").c_str(), "lobbyabcd");
 }
 
 void an_empty_file_becomes_a_store(void** state) {
@@ -246,7 +272,8 @@ int main() {
       STORE_TEST(two_daemons_on_one_file),
       STORE_TEST(a_lock_of_another_program),
       STORE_TEST(older_versions_are_brought_forward),
-      STORE_TEST(version_1_becomes_version_2),
+      STORE_TEST(version_1_becomes_the_newest),
+      STORE_TEST(version_2_becomes_version_3),
       STORE_TEST(an_empty_file_becomes_a_store),
   };
   return cmocka_run_group_tests(tests, nullptr, nullptr);

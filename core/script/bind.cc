@@ -10,9 +10,10 @@ constexpr Duration kLongest = std::chrono::hours(24 * 3650);
 }  // namespace
 
 std::span<const LuaArea> lua_areas() noexcept {
-  static const LuaArea areas[] = {
-      kTaskArea,         kTaskObjectArea, kDialArea, kStreamArea, kDatagramArea, kUdpArea, kUdpObjectArea, kBusArea,
-      kSubscriptionArea, kNameArea,       kNetArea,  kJsonArea,   kBase64Area,   kHexArea, kHashArea,      kLogArea};
+  static const LuaArea areas[] = {kTaskArea, kTaskObjectArea, kDialArea,  kStreamArea,       kDatagramArea,
+                                  kUdpArea,  kUdpObjectArea,  kBusArea,   kSubscriptionArea, kNameArea,
+                                  kNetArea,  kQueryArea,      kStoreArea, kJsonArea,         kBase64Area,
+                                  kHexArea,  kHashArea,       kLogArea};
   return areas;
 }
 

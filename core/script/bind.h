@@ -32,7 +32,8 @@ struct LuaArea {
 // All there are, in the order of the reference.
 std::span<const LuaArea> lua_areas() noexcept;
 extern const LuaArea kTaskArea, kTaskObjectArea, kStreamArea, kDialArea, kDatagramArea, kUdpArea, kUdpObjectArea,
-    kBusArea, kSubscriptionArea, kNetArea, kNameArea, kJsonArea, kBase64Area, kHexArea, kHashArea, kLogArea;
+    kBusArea, kSubscriptionArea, kNetArea, kNameArea, kQueryArea, kStoreArea, kJsonArea, kBase64Area, kHexArea,
+    kHashArea, kLogArea;
 
 // Marks the table on top of the stack as a list, for JSON.
 void mark_list(lua_State* state);
@@ -43,6 +44,7 @@ void bind_streams(lua_State* state);
 void bind_udp(lua_State* state);
 void bind_bus(lua_State* state);
 void bind_encodings(lua_State* state);
+void bind_store(lua_State* state);
 void bind_json(lua_State* state);
 void bind_net(lua_State* state);
 

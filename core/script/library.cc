@@ -225,6 +225,7 @@ void open_library(lua_State* state) {
   bind_udp(state);
   bind_bus(state);
   bind_net(state);
+  bind_store(state);
   bind_json(state);
   bind_encodings(state);
   lua_setglobal(state, "portolan");

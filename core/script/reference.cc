@@ -52,6 +52,8 @@ std::string answer_type(std::string_view text) {
       type += "function";
     else if (part.starts_with('{') || part.starts_with("list"))
       type += "table";
+    else if (part == "truncated")
+      type += "boolean";
     else if (part == "topic" || part == "reason" || part == "rest?")
       type += "string?";
     else
@@ -101,7 +103,7 @@ std::string lua_annotations() {
   std::string out =
       "---@meta portolan\n"
       "-- What scripts can call, for editors with the Lua language server. Made from the program: do not edit.\n\n"
-      "---@class portolan\nportolan = { net = {}, base64 = {}, hex = {}, json = { null = nil } }\n";
+      "---@class portolan\nportolan = { net = {}, store = {}, base64 = {}, hex = {}, json = { null = nil } }\n";
   for (const LuaArea& area : lua_areas()) {
     std::string_view prefix = area.prefix;
     const bool methods = prefix.ends_with(':');

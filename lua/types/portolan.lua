@@ -2,7 +2,7 @@
 -- What scripts can call, for editors with the Lua language server. Made from the program: do not edit.
 
 ---@class portolan
-portolan = { net = {}, base64 = {}, hex = {}, json = { null = nil } }
+portolan = { net = {}, store = {}, base64 = {}, hex = {}, json = { null = nil } }
 
 --- waits: "1.5s", or a number of seconds
 ---@param duration string|number
@@ -220,6 +220,36 @@ function portolan.net.contains(network, address) end
 ---@return table|nil
 ---@return string?
 function portolan.net.interfaces() end
+
+--- asks the database; the rows have the columns' names. It sees what has been flushed, and changes nothing
+---@param sql string
+---@param ... any
+---@return table
+---@return boolean|nil
+---@return string?
+function portolan.query(sql, ...) end
+
+--- keeps a text, a number or a boolean (as 0 or 1) under the service's name; nil deletes; options: expires, a duration
+---@param key string
+---@param value any
+---@param options? table
+---@return true|nil
+---@return string?
+function portolan.store.put(key, value, options) end
+
+--- what was put, by whichever worker or run of the daemon
+---@param key string
+---@return any|nil
+---@return string?
+function portolan.store.get(key) end
+
+--- adds, by default 1, and answers the sum
+---@param key string
+---@param by? string
+---@param options? table
+---@return integer|nil
+---@return string?
+function portolan.store.increment(key, by, options) end
 
 --- a table with the keys 1 to n is a list, any other an object
 ---@param value any

@@ -311,6 +311,44 @@ void a_script_runs_without_a_daemon(void**) {
   assert_int_equal(run_portolan({"script"}).code, 2);
 }
 
+// What a script has put is there for all workers at once, and for the next run of the daemon; SQL sees what was flushed.
+void values_outlive_the_daemon(void** state) {
+  Daemon& daemon = daemon_of(state);
+  const std::string configuration = serving(R"(
+      local store, word = portolan.store, session:read_line()
+      if word == 'visit' then session:write(store.increment('visits'), '\n') end
+      if word == 'name' then
+        session:write(tostring(store.put('name', session:read_line())), ' ', store.get('name'), '\n')
+        store.put('gone', 1, { expires = '1ms' })
+        portolan.sleep('5ms')
+        session:write(tostring(store.get('gone')), '\n')
+      end
+      if word == 'ask' then
+        local rows, why = portolan.query('SELECT key, value FROM script_data WHERE service = ?1 ORDER BY key', session.service)
+        session:write(rows and portolan.json.encode(rows) or why, '\n')
+        session:write(select(2, portolan.query('DELETE FROM script_values')), '\n')
+      end
+  )",
+                                            "", "workers = 2, store = { flush_every = '200ms' },");
+  daemon.start(configuration);
+  const auto told = [&](const std::string& words) {
+    Client client(daemon.address("script"));
+    assert_true(client.send(words));
+    return client.receive_all();
+  };
+  for (int visit = 1; visit <= 8; ++visit)
+    assert_string_equal(told("visit\n").c_str(), fmt::format("{}\n", visit).c_str());
+  assert_string_equal(told("name\nPortolan\n").c_str(), "true Portolan\nnil\n");
+  assert_true(wait_until([&] {
+    const std::string said = told("ask\n");
+    return said.find("\"visits\"") != std::string::npos && said.find("Portolan") != std::string::npos &&
+           said.find("only what reads") != std::string::npos;
+  }));
+  assert_int_equal(daemon.stop(), 0);
+  daemon.start(configuration);
+  assert_string_equal(told("visit\n").c_str(), "9\n");
+}
+
 // ---- Scripts that mean harm ------------------------------------------------------------------------------------
 
 struct Harm {
@@ -458,6 +496,7 @@ int main() {
       TEST(tasks_end_with_their_session),
       TEST(a_reload_drops_no_session),
       TEST(a_stop_ends_tasks),
+      TEST(values_outlive_the_daemon),
       TEST(a_hook_waits_for_its_session_alone),
       cmocka_unit_test(a_script_runs_without_a_daemon),
       TEST(harm_is_stopped),

@@ -186,7 +186,7 @@ bool StreamConnection::flush_pending() noexcept {
     output_sent_ += taken;
   }
   if (output_ && unsent() == 0) {
-    output_.reset();
+    instance_.io.give_back(std::move(output_));
     output_sent_ = 0;
   }
   if (unsent() == 0 && end_output_asked_) end_output_now();

@@ -225,7 +225,7 @@ bool StreamConnection::flush_turn() noexcept {
 }
 
 void StreamConnection::keep_output(std::span<const std::byte> rest) {
-  if (!output_) output_ = std::make_unique<std::vector<std::byte>>();
+  if (!output_) output_ = instance_.io.take_buffer();
   if (output_sent_ > 0 && output_sent_ >= output_->size() / 2) {
     output_->erase(output_->begin(), output_->begin() + static_cast<std::ptrdiff_t>(output_sent_));
     output_sent_ = 0;

@@ -7,13 +7,23 @@
 
 namespace portolan {
 
+namespace {
+
+// A megabyte of spare buffers at most.
+constexpr std::size_t kMostSpareBuffers = 256;
+constexpr std::size_t kLargestSpareBuffer = 4096;
+
+}  // namespace
+
 WorkerIo::WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox)
     : loop_(loop),
       worker_(worker),
       mailbox_(mailbox),
       read_buffer_(new std::byte[kReadSize]),
       resume_timer_(loop, [this] { run_resumes(); }),
-      retire_timer_(loop, [this] { run_retired(); }) {}
+      retire_timer_(loop, [this] { run_retired(); }) {
+  spare_buffers_.reserve(kMostSpareBuffers);
+}
 
 void WorkerIo::post(std::function<void()> task) {
   mailbox_ ? mailbox_->post(std::move(task)) : retire_later(std::move(task));
@@ -28,6 +38,19 @@ NameCache& WorkerIo::names() {
   if (!resolver_) resolver_ = std::make_unique<Resolver>(loop_);
   if (!names_) names_ = std::make_unique<NameCache>(loop_, *resolver_);
   return *names_;
+}
+
+std::unique_ptr<std::vector<std::byte>> WorkerIo::take_buffer() {
+  if (spare_buffers_.empty()) return std::make_unique<std::vector<std::byte>>();
+  auto buffer = std::move(spare_buffers_.back());
+  spare_buffers_.pop_back();
+  return buffer;
+}
+
+void WorkerIo::give_back(std::unique_ptr<std::vector<std::byte>> buffer) noexcept {
+  if (buffer->capacity() > kLargestSpareBuffer || spare_buffers_.size() == kMostSpareBuffers) return;
+  buffer->clear();
+  spare_buffers_.push_back(std::move(buffer));
 }
 
 void WorkerIo::run_retired() {

@@ -65,6 +65,11 @@ class WorkerIo {
   StoreAccess& store() noexcept { return *store_; }
   NameCache& names();  // made when it is first wanted; throws when it cannot be
 
+  // What a stream keeps its unsent output in. Empty, and used again: whoever writes to many streams at once would allocate
+  // and free as many times otherwise.
+  std::unique_ptr<std::vector<std::byte>> take_buffer();
+  void give_back(std::unique_ptr<std::vector<std::byte>> buffer) noexcept;
+
   // The stream was written to, closed or refused outside of its own callback: settle it when this callback ends.
   void mark(StreamConnection& stream) { marked_.push_back(&stream); }
   void unmark(StreamConnection& stream) noexcept { std::erase(marked_, &stream); }
@@ -99,6 +104,7 @@ class WorkerIo {
   StoreAccess* store_ = &no_store();
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<NameCache> names_;
+  std::vector<std::unique_ptr<std::vector<std::byte>>> spare_buffers_;
   std::vector<StreamConnection*> marked_;
   std::set<std::pair<Duration, StreamConnection*>> resumes_;
   LoopTimer resume_timer_;

@@ -1,5 +1,6 @@
 #include "config/help_text.h"
 
+#include "base/units.h"
 #include "config/schema.h"
 
 #include <fmt/format.h>
@@ -101,6 +102,8 @@ std::string help_for_plugin(const Descriptor& descriptor) {
     text += "\nOptions, beside those that every service has (portolan help service):\n\n";
     text += help_for_options(descriptor.options);
   }
+  if (descriptor.idle_timeout > Duration::zero())
+    text += fmt::format("\nidle_timeout is {} here, unless it is set.\n", format_duration(descriptor.idle_timeout));
   if (!descriptor.hooks.empty()) {
     text += "\nHooks (Lua functions in the configuration):\n\n";
     for (const HookDeclaration& hook : descriptor.hooks) {

@@ -148,6 +148,8 @@ void read_service(Value table, std::size_t index, const Registry& registry, Chec
   // Without its plugin, nobody knows what else may stand here.
   if (service.plugin != nullptr) {
     const Descriptor& plugin = *service.plugin;
+    if (plugin.idle_timeout > Duration::zero() && table.find("idle_timeout") == nullptr)
+      service.limits.idle_timeout = plugin.idle_timeout;
     std::vector<std::string_view> known;
     for (const Option& option : plugin.options) known.push_back(option.key);
     for (const HookDeclaration& hook : plugin.hooks) known.push_back(hook.name);

@@ -19,7 +19,7 @@
 namespace portolan {
 
 // Raised whenever a type in this file or in service.h changes its layout or meaning.
-inline constexpr std::uint32_t kContractVersion = 2;
+inline constexpr std::uint32_t kContractVersion = 3;
 
 using Duration = std::chrono::nanoseconds;
 
@@ -141,6 +141,9 @@ struct Descriptor {
   std::span<const CommandDeclaration> commands = {};
   // A datagram peer over max_sessions takes the place of the one that was quiet for longest, instead of being refused.
   bool replaces_peers = false;
+  // What idle_timeout is where the configuration does not say; zero: what it is for every service. For protocols in which
+  // being quiet is no sign of having gone.
+  Duration idle_timeout{};
 
   // Pure: opens nothing, keeps nothing. Called on the main thread after the schema has passed. May be null.
   void (*validate)(const Options& options, Problems& problems) noexcept = nullptr;

@@ -253,6 +253,21 @@ void Instance::recent_messages(std::string_view room, std::uint32_t count, Recen
         [&worker_io = io, tell](Messages found) { worker_io.post([tell, found = std::move(found)] { tell(found); }); });
     if (!asked) io.retire_later([tell, error = asked.error()] { tell(std::unexpected(error)); });
   });
+bool Instance::ban(const NetAddress& client, Duration time, std::string_view reason, Problems& problems) noexcept {
+  bool banned = false;
+  const bool done = contain("a ban", [&] {
+    if (!bans) return problems.add("", "there is no list of bans");
+    const std::int64_t now_ms = unix_ms();
+    const auto added = bans->add({.client = Address::from(client).client(),
+                                  .until_ms = now_ms + to_ms(time),
+                                  .since_ms = now_ms,
+                                  .reason = fmt::format("{}: {}", configuration.name, reason)},
+                                 now_ms);
+    banned = added.has_value();
+    if (!banned) problems.add("", added.error());
+  });
+  if (!done) problems.add("", "out of memory");
+  return banned;
 }
 
 // ---- Sessions ------------------------------------------------------------------------------------------------

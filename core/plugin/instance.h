@@ -94,6 +94,7 @@ class Instance final : public Context {
   void event(std::string_view kind, std::string_view detail) noexcept override;
   void keep_message(const KeptMessage& message) noexcept override;
   void recent_messages(std::string_view room, std::uint32_t count, RecentMessagesHandler& handler) noexcept override;
+  bool ban(const NetAddress& client, Duration time, std::string_view reason, Problems& problems) noexcept override;
 
   // ---- For sessions and listeners ----
   struct Admission {

@@ -548,6 +548,9 @@ class Context {
   virtual SharedState* shared_state(SharedState* (*make)() noexcept) noexcept = 0;
   // A thing that an operator would want to find again: a row of the store's `events`, and a line in the log.
   virtual void event(std::string_view kind, std::string_view detail) noexcept = 0;
+  // Bans a client's address for so long, by hand, from every service; its sessions end, but not inside this call. False, with
+  // a sentence in `problems`: it has none (a unix peer), it is never banned (bans.never), or the list is full.
+  virtual bool ban(const NetAddress& client, Duration time, std::string_view reason, Problems& problems) noexcept = 0;
 
   // Hands a message to the store, under this service's name; what the views show is copied. It waits for no disk, and
   // without a store it does nothing.

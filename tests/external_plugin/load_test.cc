@@ -77,8 +77,8 @@ void each_bad_one_is_refused_with_one_sentence(void**) {
   assert_int_equal(refused.size(), 2);
   assert_true(has(refused[0], "no_symbol.so is refused: it is no plugin: it does not export portolan_plugin"));
   assert_true(has(refused[1],
-                  "wrong_version.so is refused: it was built for version 3 of the plugin contract, and this is "
-                  "version 2"));
+                  "wrong_version.so is refused: it was built for version 4 of the plugin contract, and this is "
+                  "version 3"));
   assert_int_equal(registry.all().size(), built_in + 2);
   assert_non_null(registry.find("greeter"));
   assert_non_null(registry.find("failing_make"));

@@ -51,6 +51,10 @@ class StubContext : public Context {
   void event(std::string_view, std::string_view) noexcept override {}
   void keep_message(const KeptMessage&) noexcept override {}
   void recent_messages(std::string_view, std::uint32_t, RecentMessagesHandler&) noexcept override {}
+  bool ban(const NetAddress&, Duration, std::string_view, Problems& problems) noexcept override {
+    problems.add("", "there is no list of bans");
+    return false;
+  }
   using Context::count;
 
  protected:

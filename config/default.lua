@@ -1,4 +1,4 @@
--- What `./dev run` serves: three small services to try, on this machine only.
+-- What `./dev run` serves: four small services to try, on this machine only.
 --
 --   portolan check config/default.lua     says what is wrong with it, if anything
 --   portolan help configuration           the keys of this file
@@ -77,6 +77,17 @@ return {
       },
       balance = "round_robin",  -- or random_two, least_sessions, hash, first
       -- health = { every = "5s" },
+    },
+
+    -- People in rooms. In two terminals:  nc 127.0.0.1 6000      a name, then lines; /help lists the commands
+    {
+      plugin = "chat",
+      name = "lobby",
+      listen = { "tcp://127.0.0.1:6000", "unix://lobby.sock" },
+      on_message = function(user, text, room)
+        if #text > 400 then return nil, "too long" end
+        return text
+      end,
     },
   },
 }

@@ -90,6 +90,14 @@ void FakeStream::end() {
   if (!goes_on_writing) closed = true;
 }
 
+void FakeStream::read_all() {
+  waiting = 0;
+  if (closed || !handler_) return;
+  in_callback_ = true;
+  handler_->on_sent(*this);
+  in_callback_ = false;
+}
+
 void FakeStream::close_now(NetError why) {
   closed = true;
   if (StreamHandler* handler = std::exchange(handler_, nullptr)) handler->on_close(*this, why);

@@ -52,13 +52,17 @@ class FakeStream final : public StubStream {
   std::optional<Refusal> refusal;
   bool goes_on_writing = false;  // what on_end answered
   std::string kept;              // input not consumed
+  std::size_t waiting = 0;       // what unsent answers: a peer that does not read
 
+  // The peer has read all that waited.
+  void read_all();
   bool admit(std::size_t bytes) noexcept override;
   void write(std::span<const std::byte> data) noexcept override;
   std::byte* reserve(std::size_t size) noexcept override;
   void commit(std::size_t used) noexcept override;
   void close() noexcept override;
   void refuse(Refusal reason) noexcept override;
+  std::size_t unsent() const noexcept override { return waiting; }
   SessionInfo info() const noexcept override {
     return {.id = 7, .peer = "192.0.2.7:4711", .transport = Transport::tcp};
   }

@@ -1,0 +1,108 @@
+#include "plugins/chat/chat_service.h"
+
+#include "base/callback.h"
+#include "base/clock.h"
+#include "plugins/chat/codec.h"
+#include "plugins/chat/session.h"
+#include "plugins/chat/text.h"
+
+#include <fmt/format.h>
+
+#include <new>
+#include <utility>
+
+namespace portolan::chat {
+
+ChatService::ChatService(Context& context, Settings settings, ChatState& state)
+    : context_(context),
+      settings_(std::move(settings)),
+      state_(state),
+      hub_(state.hub(context.worker())),
+      on_join_(context.hook("on_join")),
+      on_message_(context.hook("on_message")),
+      on_command_(context.hook("on_command")),
+      timer_(context.timer(*this)) {
+  if (!timer_) throw std::bad_alloc();
+  hub_.enlist(*this, *timer_.operator->());
+}
+
+ChatService::~ChatService() { hub_.dismiss(*this); }
+
+StreamHandler* ChatService::open(Stream& stream) noexcept {
+  auto* session = new (std::nothrow) Session(*this, stream);
+  if (session) session->greet();
+  return session;
+}
+
+void ChatService::drain() noexcept {
+  draining_ = true;
+  hub_.choose();
+}
+
+// ---- Hooks ---------------------------------------------------------------------------------------------------
+
+ChatService::Verdict ChatService::verdict_of(std::string_view hook, const HookValue (&results)[2]) {
+  using Kind = HookValue::Kind;
+  const HookValue& answer = results[0];
+  const HookValue& reason = results[1];
+  Verdict verdict;
+  const bool refused =
+      (answer.kind == Kind::nil && reason.kind != Kind::nil) || (answer.kind == Kind::boolean && !answer.boolean);
+  if (refused) {
+    verdict.passes = false;
+    if (reason.kind == Kind::text) verdict.text = reason.text;
+    if (!clean(verdict.text)) verdict.text.clear();
+    return verdict;
+  }
+  if (answer.kind != Kind::text) return verdict;
+  verdict.text = answer.text;
+  verdict.changed = clean(verdict.text);
+  if (!verdict.changed) {
+    context_.log(LogLevel::warning, fmt::format("{} returned a text that is not UTF-8: it is not used", hook));
+    verdict.text.clear();
+  }
+  return verdict;
+}
+
+ChatService::Verdict ChatService::ask_join(std::string_view user, std::string_view room, const Stream& stream) {
+  if (!on_join_) return {};
+  const HookValue arguments[] = {HookValue::of(user), HookValue::of(room), HookValue::of(stream)};
+  HookValue results[2];
+  if (on_join_->call(arguments, results) == Hook::Outcome::failed) return {};
+  return verdict_of("on_join", results);
+}
+
+ChatService::Verdict ChatService::ask_message(std::string_view user, std::string_view text, std::string_view room) {
+  if (!on_message_) return {};
+  const HookValue arguments[] = {HookValue::of(user), HookValue::of(text), HookValue::of(room)};
+  HookValue results[2];
+  if (on_message_->call(arguments, results) == Hook::Outcome::failed) return {};
+  return verdict_of("on_message", results);
+}
+
+std::optional<std::string> ChatService::ask_command(std::string_view user, std::string_view command,
+                                                    std::string_view arguments_text) {
+  if (!on_command_) return std::nullopt;
+  const HookValue arguments[] = {HookValue::of(user), HookValue::of(command), HookValue::of(arguments_text)};
+  HookValue results[2];
+  if (on_command_->call(arguments, results) == Hook::Outcome::failed) return std::nullopt;
+  if (results[0].kind == HookValue::Kind::integer) return std::to_string(results[0].integer);
+  if (results[0].kind != HookValue::Kind::text || !valid_utf8(results[0].text)) return std::nullopt;
+  return std::string(results[0].text);
+}
+
+// ---- The service's own words ---------------------------------------------------------------------------------
+
+void ChatService::announce(const std::shared_ptr<Room>& room, std::string_view text, std::uint64_t but) {
+  state_.post(hub_.worker(), room,
+              make_message(but, {.kind = Words::Kind::notice, .content = text, .time = hub_.clock_text()}));
+}
+
+void ChatService::notify(std::uint64_t user, unsigned worker, std::string_view text) {
+  state_.post(hub_.worker(), worker,
+              {.kind = Post::Kind::direct,
+               .message = make_message(0, {.kind = Words::Kind::notice, .content = text, .time = hub_.clock_text()}),
+               .to = user});
+}
+
+}  // namespace portolan::chat

@@ -1,0 +1,84 @@
+// Chat at run time: an instance on each worker, of each generation that still has sessions.
+//
+// Made by the descriptor's make, owned by core, on one worker's thread. What members have in common is in ChatState, which
+// outlives it; sessions of an earlier generation ask the hub for the instance whose hooks and options count now.
+#pragma once
+
+#include "plugin/service.h"
+#include "plugins/chat/chat_state.h"
+#include "plugins/chat/hub.h"
+#include "plugins/chat/settings.h"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace portolan::chat {
+
+// The indices of the plugin's counters, in the order of the descriptor.
+enum Count : std::size_t {
+  kJoins,
+  kRefusedNames,
+  kSaid,
+  kDelivered,
+  kMissed,
+  kRefusedTexts,
+  kCommands,
+  kKicks,
+};
+
+class ChatService final : public Service, private TimerHandler {
+ public:
+  // Throws std::bad_alloc.
+  ChatService(Context& context, Settings settings, ChatState& state);
+  ~ChatService() override;
+
+  StreamHandler* open(Stream& stream) noexcept override;
+  std::size_t input_limit() const noexcept override { return settings_.max_line + 2; }
+  void drain() noexcept override;
+  void on_command(const Command& command, CommandAnswer& answer) noexcept override;
+
+  // ---- For sessions and the hub ----
+  Context& context() noexcept { return context_; }
+  const Settings& settings() const noexcept { return settings_; }
+  ChatState& state() noexcept { return state_; }
+  Hub& hub() noexcept { return hub_; }
+  Duration now() const noexcept { return context_.now(); }
+  bool draining() const noexcept { return draining_; }
+  // Whose hooks and options count now.
+  ChatService& serving() noexcept { return hub_.serving() ? *hub_.serving() : *this; }
+  void count(std::size_t counter, std::uint64_t by = 1) noexcept { context_.count(counter, by); }
+
+  // A text of the configuration's functions is as much a stranger's as that of a member: it comes back clean.
+  struct Verdict {
+    bool passes = true;
+    std::string text;  // what to say instead, or why not; empty: as it was, or without a reason
+    bool changed = false;
+  };
+  Verdict ask_join(std::string_view user, std::string_view room, const Stream& stream);
+  Verdict ask_message(std::string_view user, std::string_view text, std::string_view room);
+  // The answer to a command that only the configuration knows; nothing: it does not.
+  std::optional<std::string> ask_command(std::string_view user, std::string_view command, std::string_view arguments);
+
+  // To the members of a room, from the service.
+  void announce(const std::shared_ptr<Room>& room, std::string_view text, std::uint64_t but = 0);
+  // To one user.
+  void notify(std::uint64_t user, unsigned worker, std::string_view text);
+
+ private:
+  void on_timer() noexcept override { hub_.deliver(); }
+  Verdict verdict_of(std::string_view hook, const HookValue (&results)[2]);
+  void obey(const Command& command, CommandAnswer& answer);
+
+  Context& context_;
+  const Settings settings_;
+  ChatState& state_;
+  Hub& hub_;
+  Hook* const on_join_;
+  Hook* const on_message_;
+  Hook* const on_command_;
+  TimerHandle timer_;
+  bool draining_ = false;
+};
+
+}  // namespace portolan::chat

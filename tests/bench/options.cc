@@ -109,14 +109,14 @@ std::string usage() {
   std::string text =
       "usage: portolan_bench NAME [options]\n\n"
       "  --portolan FILE   the portolan binary; without it only the others run\n"
-      "  --only LIST       of floor,portolan,go,haproxy,nginx\n"
+      "  --only LIST       of floor,portolan,go,haproxy,nginx,mosquitto\n"
       "  --rounds N        rounds of every server (each bench has its own number)\n"
       "  --seconds S       seconds of load in a round\n"
       "  --pin S,L         keep servers on CPU S and the load generator on CPU L (default: the kernel "
       "decides)\n"
       "  --json            one JSON document\n"
       "  --markdown        tables for the README\n"
-      "  --servers DIR     where bench_floor, go_echo and go_binary are (default: beside this program)\n\n"
+      "  --servers DIR     where bench_floor and the go_ servers are (default: beside this program)\n\n"
       "benches:\n";
   for (const Bench& bench : benches()) text += fmt::format("  {:<15}{}\n", bench.name, bench.summary);
   text += fmt::format("  {:<15}{}\n", "relay", "all whose names begin with relay-");

@@ -12,7 +12,8 @@
 
 namespace portolan::bench {
 
-inline constexpr std::array<std::string_view, 5> kServerKeys = {"floor", "portolan", "go", "haproxy", "nginx"};
+inline constexpr std::array<std::string_view, 6> kServerKeys = {"floor",   "portolan", "go",
+                                                                "haproxy", "nginx",    "mosquitto"};
 
 enum class Format : std::uint8_t { kText, kMarkdown, kJson };
 

@@ -13,7 +13,7 @@
 namespace portolan::bench {
 
 struct Contender {
-  std::string key;    // floor, portolan, go, haproxy or nginx
+  std::string key;    // floor, portolan, go, haproxy, nginx or mosquitto
   std::string label;  // the row's name
   Command command;
   std::string service;

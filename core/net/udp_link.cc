@@ -4,6 +4,9 @@
 #include "base/unique_fd.h"
 #include "plugin/instance.h"
 
+#include <fmt/format.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,13 +34,55 @@ std::expected<UdpLink*, std::string> UdpLink::open(Instance& instance, const Add
   }
   const socklen_t length = to.to_sockaddr(storage);
   if (::connect(descriptor.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0) return failed();
-  auto* link = new UdpLink(instance, descriptor.get(), handler);
+  auto* link = new UdpLink(instance, descriptor.get(), {}, handler);
   descriptor.release();
   return link;
 }
 
-UdpLink::UdpLink(Instance& instance, int descriptor, DatagramLinkHandler& handler)
-    : instance_(instance), handler_(handler), descriptor_(descriptor) {
+std::expected<UdpLink*, std::string> UdpLink::join(Instance& instance, const DatagramGroup& group,
+                                                   DatagramLinkHandler& handler) {
+  const auto endpoint = Endpoint::parse(group.address);
+  if (!endpoint) return std::unexpected(endpoint.error());
+  const Address to = endpoint->address;
+  if (endpoint->transport != Transport::udp || !to.is_v4() || to.port() == 0)
+    return std::unexpected("expected a group of IPv4 with its port, as in udp://239.1.2.3:5000");
+  ip_mreqn request{};
+  std::memcpy(&request.imr_multiaddr, to.bytes().data(), sizeof request.imr_multiaddr);
+  if (const auto address = Address::parse(group.interface); address && address->is_v4()) {
+    std::memcpy(&request.imr_address, address->bytes().data(), sizeof request.imr_address);
+  } else if (!group.interface.empty()) {
+    request.imr_ifindex = static_cast<int>(if_nametoindex(std::string(group.interface).c_str()));
+    if (request.imr_ifindex == 0) return std::unexpected(fmt::format("there is no interface \"{}\"", group.interface));
+  }
+  UniqueFd descriptor(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const auto failed = [&](std::string_view what) {
+    return std::unexpected(fmt::format("{} {}: {}", what, group.address, std::strerror(errno)));
+  };
+  if (!descriptor) return failed("cannot make a socket for");
+  const auto set = [&](int level, int name, const auto& value) {
+    return setsockopt(descriptor.get(), level, name, &value, sizeof value) == 0;
+  };
+  // Others on this machine, and our next generation, are in the group beside us.
+  sockaddr_storage storage;
+  const socklen_t length = to.to_sockaddr(storage);
+  if (!set(SOL_SOCKET, SO_REUSEADDR, 1) || !set(SOL_SOCKET, SO_BROADCAST, 1) ||
+      ::bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0)
+    return failed("cannot listen on");
+  if (to.scope() == AddressScope::multicast) {
+    const int hops = static_cast<int>(group.hops);
+    if (!set(IPPROTO_IP, IP_ADD_MEMBERSHIP, request) || !set(IPPROTO_IP, IP_MULTICAST_IF, request) ||
+        !set(IPPROTO_IP, IP_MULTICAST_TTL, hops) || !set(IPPROTO_IP, IP_MULTICAST_LOOP, 1) ||
+        // Else datagrams of groups that others have joined come as well.
+        !set(IPPROTO_IP, IP_MULTICAST_ALL, 0))
+      return failed("cannot join");
+  }
+  auto* link = new UdpLink(instance, descriptor.get(), to, handler);
+  descriptor.release();
+  return link;
+}
+
+UdpLink::UdpLink(Instance& instance, int descriptor, const Address& to, DatagramLinkHandler& handler)
+    : instance_(instance), handler_(handler), descriptor_(descriptor), to_(to) {
   instance_.links.insert(this);
   event_.bind(instance.io.loop(), descriptor, &UdpLink::on_event, this);
   event_.want(IoEvent::kRead);
@@ -52,7 +97,7 @@ UdpLink::~UdpLink() {
 }
 
 void UdpLink::send(std::span<const std::byte> data) noexcept {
-  instance_.io.datagrams().send(descriptor_, data, {}, {}, *this);
+  instance_.io.datagrams().send(descriptor_, data, to_, {}, *this);
 }
 
 void UdpLink::not_sent(int error_number) noexcept {

@@ -219,6 +219,19 @@ DatagramLink* Instance::link(const Target& target, DatagramLinkHandler& handler)
   return made;
 }
 
+DatagramLink* Instance::join(const DatagramGroup& group, DatagramLinkHandler& handler, std::string_view key,
+                             Problems& problems) noexcept {
+  DatagramLink* made = nullptr;
+  const bool done = contain("a group of datagrams", [&] {
+    if (auto link = UdpLink::join(*this, group, handler))
+      made = *link;
+    else
+      problems.add(key, link.error());
+  });
+  if (!done) problems.add(key, "cannot be joined: out of memory");
+  return made;
+}
+
 SharedState* Instance::shared_state(SharedState* (*make_state)() noexcept) noexcept {
   const std::lock_guard lock(shared->state_mutex);
   if (!shared->state) shared->state.reset(make_state());

@@ -90,6 +90,8 @@ class Instance final : public Context {
                   std::span<const std::byte> preamble) noexcept override;
   Pool* pool(const Target& target, const PoolOptions& options) noexcept override;
   DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept override;
+  DatagramLink* join(const DatagramGroup& group, DatagramLinkHandler& handler, std::string_view key,
+                     Problems& problems) noexcept override;
   SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
   void event(std::string_view kind, std::string_view detail) noexcept override;
   void keep_message(const KeptMessage& message) noexcept override;

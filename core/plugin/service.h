@@ -11,6 +11,7 @@
 
 // Names used below, in the order of this file: Stream and its StreamHandler, DatagramPeer, Service; then what core
 // grants: Hook, Timer, Target and Dial, Pool, DatagramLink, SharedState, KeptMessage, all through Context.
+// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, DatagramGroup, SharedState, all through Context.
 
 namespace portolan {
 
@@ -468,7 +469,7 @@ class Pool {
   ~Pool() = default;
 };
 
-// A UDP socket of the service's own, connected to one target.
+// A UDP socket of the service's own, connected to one target or in one group.
 class DatagramLink {
  public:
   // Queues a datagram, as DatagramPeer::reply does. What cannot be sent is lost, as on any link.
@@ -486,6 +487,13 @@ class DatagramLinkHandler {
 
  protected:
   ~DatagramLinkHandler() = default;
+};
+
+// A group of UDP: whoever is in it hears what any of them sends.
+struct DatagramGroup {
+  std::string_view address;         // udp://239.1.2.3:5000 (multicast), udp://192.168.1.255:5000 (broadcast); IPv4
+  std::string_view interface = {};  // its name or address; empty: the system's choice
+  unsigned hops = 1;                // routers that a multicast datagram may pass, and one
 };
 
 // What the instances of one service share, on all workers and over reloads: its members are atomics or behind a lock that
@@ -543,6 +551,10 @@ class Context {
   virtual Pool* pool(const Target& target, const PoolOptions& options) noexcept = 0;
   // A UDP target whose host is a name takes its first address; null, with the reason in the log, when there is none yet.
   virtual DatagramLink* link(const Target& target, DatagramLinkHandler& handler) noexcept = 0;
+  // Joins a group. What is sent comes back to its sender, too, and to others on this machine. Null, with a sentence in
+  // `problems` under `key`, when that cannot be.
+  virtual DatagramLink* join(const DatagramGroup& group, DatagramLinkHandler& handler, std::string_view key,
+                             Problems& problems) noexcept = 0;
 
   // The state that the instances of this service share, made by the first that asks; null when out of memory.
   virtual SharedState* shared_state(SharedState* (*make)() noexcept) noexcept = 0;

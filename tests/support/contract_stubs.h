@@ -47,6 +47,9 @@ class StubContext : public Context {
   DialHandle dial(const Target&, Duration, DialHandler&, std::span<const std::byte>) noexcept override { return {}; }
   Pool* pool(const Target&, const PoolOptions&) noexcept override { return nullptr; }
   DatagramLink* link(const Target&, DatagramLinkHandler&) noexcept override { return nullptr; }
+  DatagramLink* join(const DatagramGroup&, DatagramLinkHandler&, std::string_view, Problems&) noexcept override {
+    return nullptr;
+  }
   SharedState* shared_state(SharedState* (*)() noexcept) noexcept override { return nullptr; }
   void event(std::string_view, std::string_view) noexcept override {}
   void keep_message(const KeptMessage&) noexcept override {}

@@ -1,4 +1,5 @@
 // The chat plugin: rooms in which people talk, by lines or by JSON objects.
+#include "net/address.h"
 #include "plugin/descriptor.h"
 #include "plugins/chat/chat_service.h"
 #include "plugins/chat/text.h"
@@ -6,10 +7,35 @@
 #include <fmt/format.h>
 
 #include <exception>
+#include <memory>
 #include <new>
 
 namespace portolan {
 namespace {
+
+constexpr Option kBridgeFields[] = {
+    {.key = "address",
+     .type = OptionType::address,
+     .help = "the group: udp://239.1.2.3:5000 (multicast) or udp://192.168.1.255:5000 (broadcast)",
+     .required = true},
+    {.key = "interface",
+     .type = OptionType::text,
+     .help = "its name or address; without: the system's choice",
+     .max = 64},
+    {.key = "room", .type = OptionType::text, .help = "without: the first room", .min = 1, .max = 128},
+    {.key = "hops",
+     .type = OptionType::integer,
+     .fallback = "1",
+     .help = "how far multicast goes: 1 is this network",
+     .min = 0,
+     .max = 255},
+    {.key = "rate",
+     .type = OptionType::rate,
+     .fallback = "20/s",
+     .help = "messages each way; what is over it is dropped",
+     .min = 0,
+     .max = 1'000'000},
+};
 
 constexpr Option kOptions[] = {
     {.key = "format",
@@ -81,6 +107,11 @@ constexpr Option kOptions[] = {
      .help = "with it, /oper makes a user an operator of all rooms; without, nobody is one",
      .min = 8,
      .max = 128},
+    {.key = "bridge",
+     .type = OptionType::table,
+     .help = "what is said in a room is sent to a group of UDP, and the other way round",
+     .fields = kBridgeFields,
+     .short_key = "address"},
 };
 
 constexpr HookDeclaration kHooks[] = {
@@ -106,6 +137,8 @@ constexpr CounterDeclaration kCounters[] = {
      .help = "lines that were too long, no UTF-8, no JSON, too fast, muted, or refused by a hook"},
     {.name = "commands", .help = "lines that began with /"},
     {.name = "kicks", .help = "members who were kicked or banned"},
+    {.name = "bridged", .help = "messages from a room to a group, and from a group to a room"},
+    {.name = "bridge_dropped", .help = "of both, those that were too many, too long, or none"},
 };
 
 constexpr CommandDeclaration kCommands[] = {
@@ -119,6 +152,15 @@ void validate(const Options& options, Problems& problems) noexcept {
   if (const auto problem = chat::name_problem(options.text("room")); !problem.empty())
     problems.add("room", problem == "is empty" ? "is empty: a room has a name" : problem);
   if (std::string welcome(options.text("welcome")); !chat::clean(welcome)) problems.add("welcome", "is not UTF-8");
+  if (!options.has("bridge")) return;
+  const Options& bridge = options.table("bridge");
+  const auto endpoint = Endpoint::parse(bridge.text("address"));
+  if (endpoint &&
+      (endpoint->transport != Transport::udp || !endpoint->address.is_v4() || endpoint->address.port() == 0))
+    problems.add("bridge.address", "expected a group of IPv4 with its port, as in udp://239.1.2.3:5000");
+  if (const std::string_view room = bridge.text("room"); !room.empty()) {
+    if (const auto problem = chat::name_problem(room); !problem.empty()) problems.add("bridge.room", problem);
+  }
 }
 
 Service* make(Context& context, const Options& options, Problems& problems) noexcept {
@@ -143,7 +185,16 @@ Service* make(Context& context, const Options& options, Problems& problems) noex
         .operator_password = std::string(options.text("operator_password")),
     };
     chat::clean(settings.welcome);
-    return new chat::ChatService(context, std::move(settings), *state);
+    if (options.has("bridge")) {
+      const Options& bridge = options.table("bridge");
+      settings.bridge = {.room = std::string(bridge.text("room")),
+                         .address = std::string(bridge.text("address")),
+                         .interface = std::string(bridge.text("interface")),
+                         .hops = static_cast<unsigned>(bridge.integer("hops")),
+                         .rate = RateLimit(bridge.number("rate"))};
+    }
+    auto service = std::make_unique<chat::ChatService>(context, std::move(settings), *state);
+    return service->start(problems) ? service.release() : nullptr;
   } catch (const std::exception& problem) {
     problems.add("", problem.what());
     return nullptr;

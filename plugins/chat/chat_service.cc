@@ -34,9 +34,16 @@ StreamHandler* ChatService::open(Stream& stream) noexcept {
   return session;
 }
 
+bool ChatService::start(Problems& problems) {
+  if (!settings_.bridge || hub_.worker() != 0) return true;
+  bridge_ = Bridge::make(*this, *settings_.bridge, settings_.room, problems);
+  return bridge_ != nullptr;
+}
+
 void ChatService::drain() noexcept {
   draining_ = true;
   hub_.choose();
+  bridge_.reset();
 }
 
 // ---- Hooks ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include "plugins/chat/hub.h"
 #include "plugins/chat/settings.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +26,8 @@ enum Count : std::size_t {
   kRefusedTexts,
   kCommands,
   kKicks,
+  kBridged,
+  kBridgeDropped,
 };
 
 class ChatService final : public Service, private TimerHandler {
@@ -32,6 +35,8 @@ class ChatService final : public Service, private TimerHandler {
   // Throws std::bad_alloc.
   ChatService(Context& context, Settings settings, ChatState& state);
   ~ChatService() override;
+  // What may fail for another reason than memory: the group of the bridge.
+  bool start(Problems& problems);
 
   StreamHandler* open(Stream& stream) noexcept override;
   std::size_t input_limit() const noexcept override { return settings_.max_line + 2; }
@@ -45,6 +50,7 @@ class ChatService final : public Service, private TimerHandler {
   Hub& hub() noexcept { return hub_; }
   Duration now() const noexcept { return context_.now(); }
   bool draining() const noexcept { return draining_; }
+  Bridge* bridge() noexcept { return bridge_.get(); }  // null on all workers but the first
   // Whose hooks and options count now.
   ChatService& serving() noexcept { return hub_.serving() ? *hub_.serving() : *this; }
   void count(std::size_t counter, std::uint64_t by = 1) noexcept { context_.count(counter, by); }
@@ -78,6 +84,7 @@ class ChatService final : public Service, private TimerHandler {
   Hook* const on_message_;
   Hook* const on_command_;
   TimerHandle timer_;
+  std::unique_ptr<Bridge> bridge_;
   bool draining_ = false;
 };
 

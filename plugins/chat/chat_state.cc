@@ -8,24 +8,43 @@
 
 #include <algorithm>
 #include <new>
+#include <random>
 #include <utility>
 
 namespace portolan::chat {
 
 // ---- Rooms ---------------------------------------------------------------------------------------------------
 
+void Room::count(unsigned worker) {
+  if (counts_.size() <= worker) counts_.resize(worker + 1);
+  if (counts_[worker]++ == 0)
+    workers_[worker / 64].fetch_or(std::uint64_t{1} << (worker % 64), std::memory_order_release);
+}
+
+void Room::discount(unsigned worker) noexcept {
+  if (--counts_[worker] == 0)
+    workers_[worker / 64].fetch_and(~(std::uint64_t{1} << (worker % 64)), std::memory_order_release);
+}
+
+void Room::watch(unsigned worker) {
+  count(worker);
+  ++watched_;
+}
+
+void Room::unwatch(unsigned worker) noexcept {
+  discount(worker);
+  --watched_;
+}
+
 void Room::add(User& user) {
-  if (counts_.size() <= user.worker) counts_.resize(user.worker + 1);
+  count(user.worker);
   members.push_back(&user);
-  if (counts_[user.worker]++ == 0)
-    workers_[user.worker / 64].fetch_or(std::uint64_t{1} << (user.worker % 64), std::memory_order_release);
 }
 
 void Room::remove(User& user) noexcept {
   std::erase(members, &user);
   std::erase(operators, user.id);
-  if (--counts_[user.worker] == 0)
-    workers_[user.worker / 64].fetch_and(~(std::uint64_t{1} << (user.worker % 64)), std::memory_order_release);
+  discount(user.worker);
 }
 
 bool Room::is_operator(std::uint64_t user) const noexcept {
@@ -40,7 +59,7 @@ SharedState* ChatState::make() noexcept {
   return made;
 }
 
-ChatState::ChatState() = default;
+ChatState::ChatState() : identity_(std::uint64_t{std::random_device()()} << 32U | std::random_device()()) {}
 
 ChatState::~ChatState() {
   for (auto& hub : hubs_) delete hub.load();
@@ -78,7 +97,7 @@ std::optional<ChatState::Heir> ChatState::exit(User& user) noexcept {
   room->remove(user);
   if (room == first_room_) return std::nullopt;
   if (room->members.empty()) {
-    rooms_.erase(room->key);
+    if (room->empty()) rooms_.erase(room->key);
     return std::nullopt;
   }
   if (!was_operator || !room->operators.empty()) return std::nullopt;
@@ -99,7 +118,7 @@ std::expected<ChatState::Entry, std::string> ChatState::join(const Newcomer& who
   if (names_.contains(key)) return std::unexpected("This name is taken.");
   if (!first_room_ || first_room_->key != fold(first_room)) {
     const std::shared_ptr<Room> before = std::exchange(first_room_, room_for(first_room));
-    if (before && before->members.empty()) rooms_.erase(before->key);
+    if (before && before->empty()) rooms_.erase(before->key);
   }
   auto made = std::make_unique<User>();
   made->id = ++last_id_;
@@ -163,6 +182,19 @@ std::optional<ChatState::Heir> ChatState::leave(std::uint64_t id) noexcept {
   contain("a name that is free again", [&] { names_.erase(fold(user.name)); });
   users_.erase(found);
   return heir;
+}
+
+std::shared_ptr<Room> ChatState::watch(std::string_view name, unsigned worker) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Room> room = room_for(name);
+  room->watch(worker);
+  return room;
+}
+
+void ChatState::unwatch(const std::shared_ptr<Room>& room, unsigned worker) noexcept {
+  const std::lock_guard lock(mutex_);
+  room->unwatch(worker);
+  if (room->empty() && room != first_room_) rooms_.erase(room->key);
 }
 
 // ---- Questions -----------------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ class ChatState final : public SharedState {
   // Answers the name that he had.
   std::expected<std::string, std::string> rename(std::uint64_t id, std::string_view name);
   std::optional<Heir> leave(std::uint64_t id) noexcept;
+  // What is said in the room comes to this worker, though nobody of it is a member.
+  std::shared_ptr<Room> watch(std::string_view room, unsigned worker);
+  void unwatch(const std::shared_ptr<Room>& room, unsigned worker) noexcept;
+  // A number that no other chat has, in this run of the daemon.
+  std::uint64_t identity() const noexcept { return identity_; }
 
   // A user as others see him at this moment.
   struct Person {
@@ -107,6 +112,7 @@ class ChatState final : public SharedState {
   std::optional<Heir> exit(User& user) noexcept;
   Person person(const User& user) const;
 
+  const std::uint64_t identity_;
   mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::unique_ptr<User>> users_;
   std::map<std::string, User*, std::less<>> names_;  // folded

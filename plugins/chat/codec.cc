@@ -22,7 +22,7 @@ std::string_view without_return(std::string_view text) noexcept {
   return text;
 }
 
-// Takes the string `content` of the outermost object, and builds nothing else.
+// Takes the texts that are wanted of the outermost object, and builds nothing else.
 class ContentReader final : public nlohmann::json_sax<nlohmann::json> {
  public:
   ClientObject result;
@@ -38,6 +38,8 @@ class ContentReader final : public nlohmann::json_sax<nlohmann::json> {
     if (wants_value_) {
       result.content = std::move(text);
       found = true;
+    } else if (std::string* kept = std::exchange(wanted_, nullptr)) {
+      *kept = std::move(text);
     }
     wants_value_ = false;
     return depth_ > 0 || refuse("is no object");
@@ -48,6 +50,7 @@ class ContentReader final : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     wants_value_ = depth_ == 1 && name == "content";
+    wanted_ = depth_ != 1 ? nullptr : name == "from" ? &result.from : name == "via" ? &result.via : nullptr;
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
@@ -60,10 +63,12 @@ class ContentReader final : public nlohmann::json_sax<nlohmann::json> {
     return false;
   }
   bool value() {
+    wanted_ = nullptr;
     if (wants_value_) return refuse("has a content that is no string");
     return depth_ > 0 || refuse("is no object");
   }
   bool open() {
+    wanted_ = nullptr;
     if (wants_value_) return refuse("has a content that is no string");
     return ++depth_ <= kMaxDepth || refuse("is nested too deep");
   }
@@ -73,7 +78,8 @@ class ContentReader final : public nlohmann::json_sax<nlohmann::json> {
   }
 
   int depth_ = 0;
-  bool wants_value_ = false;
+  bool wants_value_ = false;       // that of `content`
+  std::string* wanted_ = nullptr;  // or of another that is kept
 };
 
 void append(fmt::memory_buffer& out, std::string_view text) { out.append(text.data(), text.data() + text.size()); }

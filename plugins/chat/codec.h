@@ -31,10 +31,12 @@ NextLine next_line(std::span<const std::byte> data, std::size_t max_line, bool& 
 // What the peer left without an end.
 std::string_view last_line(std::span<const std::byte> rest, bool skipping) noexcept;
 
-// The member `content` of a client's object. Other members are read and forgotten: who it is from, and when, is known
-// better here. The error is the end of a sentence. Throws std::bad_alloc.
+// The texts in an object, of which `content` has to be there. Other members are read and forgotten. The error is the end of a sentence. Throws std::bad_alloc.
 struct ClientObject {
   std::string content;
+  // Of a datagram, where there is nobody who knows better; empty without.
+  std::string from = {};
+  std::string via = {};
   std::string_view problem = {};  // empty: it is good
 };
 ClientObject parse_object(std::string_view line);

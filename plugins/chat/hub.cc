@@ -145,6 +145,8 @@ void Hub::deliver_some() {
 }
 
 void Hub::gather(const Post& post) {
+  if (Bridge* bridge = serving_ ? serving_->bridge() : nullptr; bridge && bridge->room() == post.room.get())
+    bridge->forward(*post.message);
   const auto found = rooms_.find(post.room.get());
   if (found == rooms_.end()) return;
   LocalRoom& room = found->second;

@@ -42,6 +42,10 @@ class Room {
   // ---- Behind the lock of ChatState ----
   void add(User& user);
   void remove(User& user) noexcept;
+  // Messages come to this worker without a member there, and the room stays; as often as it is said.
+  void watch(unsigned worker);
+  void unwatch(unsigned worker) noexcept;
+  bool empty() const noexcept { return members.empty() && watched_ == 0; }
   bool is_operator(std::uint64_t user) const noexcept;
 
   std::string topic;
@@ -54,8 +58,12 @@ class Room {
   std::vector<Mute> mutes;
 
  private:
+  void count(unsigned worker);
+  void discount(unsigned worker) noexcept;
+
   std::array<std::atomic<std::uint64_t>, kMaxWorkers / 64> workers_{};  // bits
-  std::vector<std::uint32_t> counts_;                                   // members by worker
+  std::vector<std::uint32_t> counts_;                                   // members and watchers by worker
+  std::uint32_t watched_ = 0;
 };
 
 struct User {

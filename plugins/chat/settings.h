@@ -3,9 +3,11 @@
 
 #include "limits/rate_limit.h"
 #include "plugin/descriptor.h"
+#include "plugins/chat/bridge.h"
 #include "plugins/chat/history.h"
 #include "plugins/chat/outbox.h"
 
+#include <optional>
 #include <string>
 
 namespace portolan::chat {
@@ -22,6 +24,7 @@ struct Settings {
   OutboxLimits queue;
   RateLimit user_rate;
   std::string operator_password;  // empty: nobody becomes one by it
+  std::optional<BridgeSettings> bridge;
 };
 
 }  // namespace portolan::chat

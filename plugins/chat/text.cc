@@ -1,5 +1,7 @@
 #include "plugins/chat/text.h"
 
+#include "plugins/chat/bridge.h"
+
 #include <algorithm>
 #include <cstdint>
 
@@ -81,6 +83,7 @@ std::string_view name_problem(std::string_view name) noexcept {
   if (is_space(first) || is_space(last)) return "begins or ends with a space";
   if (first == '/') return "begins with /";
   if (fold(name) == fold(kSystem)) return "is the service's own";
+  if (fold(name).ends_with(kLanSuffix)) return "ends with @lan, as those do who are not here";
   return {};
 }
 

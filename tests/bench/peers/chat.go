@@ -45,8 +45,8 @@ func serve(connection net.Conn) {
 		}
 		lock.Unlock()
 	}
-	fmt.Fprint(connection, "* You are in lobby.\n")
 	tell(name, "* "+name+" joined\n")
+	fmt.Fprint(connection, "* You are in lobby.\n")
 	for lines.Scan() {
 		tell(name, "["+name+"] "+lines.Text()+"\n")
 	}

@@ -115,6 +115,23 @@ void workers_with_members_are_known(void**) {
   assert_string_equal(workers(*room).c_str(), "3 ");
 }
 
+void a_watched_room_stays_and_is_heard(void**) {
+  ChatState state;
+  const auto room = state.watch("den", 5);
+  const auto alice = joined(state, "alice");
+  assert_true(state.move(alice, "den", 10)->entry.room == room);
+  state.leave(alice);
+  assert_true(state.find_room("DEN") == room);
+  unsigned heard = 0;
+  room->each_worker([&](unsigned worker) { heard += worker; });
+  assert_int_equal(heard, 5);
+  state.watch("den", 5);
+  state.unwatch(room, 5);
+  assert_true(state.find_room("den") == room);
+  state.unwatch(room, 5);
+  assert_null(state.find_room("den").get());
+}
+
 // Four threads push, one takes: nothing is lost, and each one's are in his order.
 void an_inbox_keeps_each_senders_order(void**) {
   constexpr unsigned kSenders = 4;
@@ -206,6 +223,7 @@ int main() {
       cmocka_unit_test(the_first_room_may_be_another_after_a_reload),
       cmocka_unit_test(a_mute_is_of_a_room_and_ends),
       cmocka_unit_test(workers_with_members_are_known),
+      cmocka_unit_test(a_watched_room_stays_and_is_heard),
       cmocka_unit_test(an_inbox_keeps_each_senders_order),
       cmocka_unit_test(a_history_is_bounded_in_number_and_bytes),
       cmocka_unit_test(a_history_takes_from_all_threads),

@@ -48,6 +48,7 @@ void bad_names(void**) {
                                       "[a"sv,
                                       "a\"b"sv,
                                       "System"sv,
+                                      "bob@LAN"sv,
                                       "sYSTEM"sv,
                                       "33charactersxxxxxxxxxxxxxxxxxxxxx"sv,
                                       "a\xF3\xA0\x80\x81"sv}) {

@@ -27,6 +27,7 @@ class Session;
 class Hub {
  public:
   Hub(ChatState& state, unsigned worker) : state_(state), worker_(worker) {}
+  ~Hub() { Inbox::free(rest_); }
   Hub(const Hub&) = delete;
   Hub& operator=(const Hub&) = delete;
 
@@ -98,9 +99,6 @@ class Hub {
   std::string scratch_;
   std::int64_t clock_second_ = -1;
   char clock_text_[8] = {};
-
- public:
-  ~Hub() { Inbox::free(rest_); }
 };
 
 }  // namespace portolan::chat

@@ -266,6 +266,8 @@ void Instance::recent_messages(std::string_view room, std::uint32_t count, Recen
         [&worker_io = io, tell](Messages found) { worker_io.post([tell, found = std::move(found)] { tell(found); }); });
     if (!asked) io.retire_later([tell, error = asked.error()] { tell(std::unexpected(error)); });
   });
+}
+
 bool Instance::ban(const NetAddress& client, Duration time, std::string_view reason, Problems& problems) noexcept {
   bool banned = false;
   const bool done = contain("a ban", [&] {

@@ -10,8 +10,7 @@
 #include <utility>
 
 // Names used below, in the order of this file: Stream and its StreamHandler, DatagramPeer, Service; then what core
-// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, SharedState, KeptMessage, all through Context.
-// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, DatagramGroup, SharedState, all through Context.
+// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, DatagramGroup, SharedState, KeptMessage, all through Context.
 
 namespace portolan {
 

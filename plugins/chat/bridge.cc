@@ -67,10 +67,8 @@ void Bridge::receive(std::string_view line) {
   auto verdict = service_.ask_message(name, text, room_->name);
   if (!verdict.passes) return service_.count(kRefusedTexts);
   if (verdict.changed) text = std::move(verdict.text);
-  const MessageRef message = make_message(kGroup, {.from = name, .content = text, .time = service_.hub().clock_text()});
-  room_->history.add(message, service_.settings().history);
   service_.count(kBridged);
-  service_.state().post(service_.hub().worker(), room_, message);
+  service_.said(room_, kGroup, {.from = name, .content = text, .time = service_.hub().clock_text()});
 }
 
 }  // namespace portolan::chat

@@ -12,6 +12,13 @@
 #include <utility>
 
 namespace portolan::chat {
+namespace {
+
+// In the store.
+constexpr std::string_view kSaidKind = "said";
+constexpr std::string_view kActionKind = "action";
+
+}  // namespace
 
 ChatService::ChatService(Context& context, Settings settings, ChatState& state)
     : context_(context),
@@ -96,6 +103,50 @@ std::optional<std::string> ChatService::ask_command(std::string_view user, std::
   if (results[0].kind == HookValue::Kind::integer) return std::to_string(results[0].integer);
   if (results[0].kind != HookValue::Kind::text || !valid_utf8(results[0].text)) return std::nullopt;
   return std::string(results[0].text);
+}
+
+// ---- What is said --------------------------------------------------------------------------------------------
+
+void ChatService::said(const std::shared_ptr<Room>& room, std::uint64_t sender, const Words& words) {
+  const MessageRef message = make_message(sender, words);
+  room->history.add(message, settings_.history);
+  if (settings_.keep_history) {
+    context_.keep_message({.time_ms = unix_ms(),
+                           .room = room->name,
+                           .sender = words.from,
+                           .kind = words.kind == Words::Kind::action ? kActionKind : kSaidKind,
+                           .text = words.content});
+  }
+  state_.post(hub_.worker(), room, message);
+}
+
+void ChatService::recall(Room& room) noexcept {
+  if (!settings_.keep_history || settings_.history.messages == 0) return;
+  std::int64_t nobody = 0;
+  if (!room.recalled_ms.compare_exchange_strong(nobody, unix_ms())) return;
+  context_.recent_messages(room.name, static_cast<std::uint32_t>(settings_.history.messages), *this);
+}
+
+void ChatService::on_recent_messages(std::string_view name, std::span<const KeptMessage> messages,
+                                     std::string_view error) noexcept {
+  contain("the history of a room", [&] {
+    if (!error.empty())
+      return context_.log(LogLevel::warning, fmt::format("the history of {} is not to be had: {}", name, error));
+    const auto room = state_.find_room(name);
+    if (!room) return;
+    std::vector<MessageRef> earlier;
+    for (const KeptMessage& message : messages) {
+      // What was said since is in the history already.
+      if (message.time_ms >= room->recalled_ms.load()) continue;
+      const CalendarTime time = local_time(message.time_ms / 1000);
+      const std::string clock = fmt::format("{:02}:{:02}:{:02}", time.hour, time.minute, time.second);
+      earlier.push_back(make_message(0, {.kind = message.kind == kActionKind ? Words::Kind::action : Words::Kind::said,
+                                         .from = message.sender,
+                                         .content = message.text,
+                                         .time = clock}));
+    }
+    room->history.recall(std::move(earlier), settings_.history);
+  });
 }
 
 // ---- The service's own words ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 
 #include "plugin/service.h"
 #include "plugins/chat/chat_state.h"
+#include "plugins/chat/codec.h"
 #include "plugins/chat/hub.h"
 #include "plugins/chat/settings.h"
 
@@ -30,7 +31,7 @@ enum Count : std::size_t {
   kBridgeDropped,
 };
 
-class ChatService final : public Service, private TimerHandler {
+class ChatService final : public Service, private TimerHandler, private RecentMessagesHandler {
  public:
   // Throws std::bad_alloc.
   ChatService(Context& context, Settings settings, ChatState& state);
@@ -66,6 +67,10 @@ class ChatService final : public Service, private TimerHandler {
   // The answer to a command that only the configuration knows; nothing: it does not.
   std::optional<std::string> ask_command(std::string_view user, std::string_view command, std::string_view arguments);
 
+  // To the members of a room, from a member or the bridge; into its history, and the store's.
+  void said(const std::shared_ptr<Room>& room, std::uint64_t sender, const Words& words);
+  // Has the history of a room that is new here begin with what the store has of it.
+  void recall(Room& room) noexcept;
   // To the members of a room, from the service.
   void announce(const std::shared_ptr<Room>& room, std::string_view text, std::uint64_t but = 0);
   // To one user.
@@ -73,6 +78,8 @@ class ChatService final : public Service, private TimerHandler {
 
  private:
   void on_timer() noexcept override { hub_.deliver(); }
+  void on_recent_messages(std::string_view room, std::span<const KeptMessage> messages,
+                          std::string_view error) noexcept override;
   Verdict verdict_of(std::string_view hook, const HookValue (&results)[2]);
   void obey(const Command& command, CommandAnswer& answer);
 

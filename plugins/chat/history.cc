@@ -3,6 +3,7 @@
 #include "base/callback.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace portolan::chat {
 namespace {
@@ -49,10 +50,22 @@ void History::sort(const HistoryLimits& limits) {
     bytes_ += (*message)->size();
     messages_.push_back(std::move(*message));
   }
+  trim(limits);
+}
+
+void History::trim(const HistoryLimits& limits) noexcept {
   while (!messages_.empty() && (messages_.size() > limits.messages || bytes_ > limits.bytes)) {
     bytes_ -= messages_.front()->size();
     messages_.pop_front();
   }
+}
+
+void History::recall(std::vector<MessageRef> earlier, const HistoryLimits& limits) {
+  const std::lock_guard lock(mutex_);
+  sort(limits);
+  for (const MessageRef& message : earlier) bytes_ += message->size();
+  messages_.insert(messages_.begin(), std::make_move_iterator(earlier.begin()), std::make_move_iterator(earlier.end()));
+  trim(limits);
 }
 
 }  // namespace portolan::chat

@@ -29,6 +29,8 @@ class Room {
   const std::string name;
   const std::string key;  // folded
   History history;
+  // Unix time at which somebody asked for what was said here earlier; 0: nobody has.
+  std::atomic<std::int64_t> recalled_ms{0};
 
   // Calls `visit` with each worker that has members here, or is about to.
   template <typename Visit>

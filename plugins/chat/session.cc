@@ -210,6 +210,7 @@ void Session::take_name(std::string_view name) {
   format_ = settings.format == FormatChoice::json ? Format::json : Format::text;
   sniffs_ = settings.format == FormatChoice::automatic;
   service_.hub().add(*this);
+  service_.serving().recall(*room_);
   service_.count(kJoins);
   if (!settings.welcome.empty()) tell(settings.welcome);
   tell_room(*entry);
@@ -275,10 +276,9 @@ MessageRef Session::message_of(std::string_view text, Words::Kind kind) {
 
 void Session::say(std::string text, Words::Kind kind) {
   if (!may_say(text)) return;
-  const MessageRef message = message_of(text, kind);
-  room_->history.add(message, service_.serving().settings().history);
   service_.count(kSaid);
-  service_.state().post(service_.hub().worker(), room_, message);
+  service_.serving().said(room_, user_,
+                          {.kind = kind, .from = name_, .content = text, .time = service_.hub().clock_text()});
 }
 
 }  // namespace portolan::chat

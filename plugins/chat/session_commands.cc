@@ -158,6 +158,7 @@ void Session::enter(ChatState::Move move) {
   room_ = move.entry.room;
   muted_until_ = move.entry.muted_until;
   service_.hub().change_room(*this, move.from.get());
+  service_.serving().recall(*room_);
   service_.announce(move.from, fmt::format("{} left", name_));
   if (move.heir)
     service_.notify(move.heir->id, move.heir->worker, fmt::format("You are the operator of {} now.", move.heir->room));

@@ -21,6 +21,7 @@ struct Settings {
   std::string welcome;
   std::size_t max_rooms = 100;
   HistoryLimits history;
+  bool keep_history = false;  // in the store
   OutboxLimits queue;
   RateLimit user_rate;
   std::string operator_password;  // empty: nobody becomes one by it

@@ -440,16 +440,61 @@ void a_crowd_comes_and_goes(void** state) {
   assert_true(wait_until([&] { return daemon.counter("lobby", "sessions_open") == 0; }));
 }
 
+// What was said before a stop is in the history after the next start, each once and in its order.
+void a_history_outlives_the_daemon(void** state) {
+  Daemon& daemon = daemon_of(state);
+  const std::string configuration = service("keep_history = true, history = 3", 2);
+  daemon.start(configuration);
+  {
+    Person alice(daemon.address("lobby"), "alice");
+    Person bob(daemon.address("lobby"), "bob");
+    for (const char* line : {"one", "two", "/me waves", "three"}) {
+      alice.say(line);
+      bob.hear_until(std::string_view(line) == "/me waves" ? "* alice waves" : std::string("[alice] ") + line);
+    }
+    alice.say("/join den");
+    alice.say("in the den");
+    alice.say("/history");
+    assert_string_equal(alice.hear_until("[alice]").c_str(), "[alice] in the den");
+  }
+  assert_int_equal(daemon.stop(), 0);
+  daemon.start(configuration);
+  Person carol(daemon.address("lobby"), "carol");
+  const auto told = [&](const std::string& room) {
+    // An end that is sure to come.
+    carol.say("/history");
+    carol.say("/topic");
+    std::string all;
+    for (std::string line; !(line = carol.hear()).empty() && line != "* There is no topic.";) all += line + "|";
+    return all.find(room) == std::string::npos ? std::string() : all;
+  };
+  std::string all;
+  assert_true(wait_until([&] { return !(all = told("three")).empty(); }));
+  assert_string_equal(all.c_str(), "[alice] two|* alice waves|[alice] three|");
+  carol.say("four");
+  assert_string_equal(told("four").c_str(), "* alice waves|[alice] three|[carol] four|");
+  carol.say("/join den");
+  carol.hear_until("* You are its operator");
+  assert_true(wait_until([&] { return !(all = told("den")).empty(); }));
+  assert_string_equal(all.c_str(), "[alice] in the den|");
+}
+
 }  // namespace
 
 int main() {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_daemon, end_daemon)
   const CMUnitTest tests[] = {
-      TEST(people_and_a_program_talk_in_one_room), TEST(names_are_one_persons_on_all_workers),
-      TEST(every_command_does_what_it_says),       TEST(a_ban_reaches_the_address),
-      TEST(tls_and_unix_are_in_the_same_room),     TEST(the_operator_of_the_machine_looks_and_speaks),
-      TEST(a_slow_reader_is_told_what_it_missed),  TEST(a_reload_loses_nothing_and_changes_the_hooks),
-      TEST(an_idle_member_costs_little),           TEST(a_crowd_comes_and_goes),
+      TEST(a_history_outlives_the_daemon),
+      TEST(people_and_a_program_talk_in_one_room),
+      TEST(names_are_one_persons_on_all_workers),
+      TEST(every_command_does_what_it_says),
+      TEST(a_ban_reaches_the_address),
+      TEST(tls_and_unix_are_in_the_same_room),
+      TEST(the_operator_of_the_machine_looks_and_speaks),
+      TEST(a_slow_reader_is_told_what_it_missed),
+      TEST(a_reload_loses_nothing_and_changes_the_hooks),
+      TEST(an_idle_member_costs_little),
+      TEST(a_crowd_comes_and_goes),
   };
   return cmocka_run_group_tests_name("process.chat", tests, nullptr, nullptr);
 }

@@ -40,7 +40,8 @@ bool declares_hook(const Descriptor& descriptor, std::string_view name) noexcept
 
 // ---- Stream --------------------------------------------------------------------------------------------------
 
-FakeStream::FakeStream(Service& service) : service_(service), handler_(service.open(*this)) {
+FakeStream::FakeStream(Service& service) : service_(service), handler_(nullptr) {
+  handler_ = service.open(*this);  // which may write, so all else is there already
   require(handler_ != nullptr, "open answered null");
 }
 

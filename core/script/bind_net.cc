@@ -131,6 +131,27 @@ int resolve(lua_State* state) {
   return service.runtime().wait(state, *lookup.release(), timeout);
 }
 
+struct FirstReason final : Problems {
+  void add(std::string_view, std::string_view message) noexcept override {
+    if (text.empty()) text = message;
+  }
+  std::string text;
+};
+
+// ban(address, duration, reason?)
+int ban(lua_State* state) {
+  ScriptService& service = check_service(state);
+  const auto address = Address::parse(check_text(state, 1));
+  if (!address) return push_failure(state, address.error());
+  const Duration time = check_duration(state, 2);
+  const std::string_view reason = lua_isnoneornil(state, 3) ? std::string_view("by a script") : check_text(state, 3);
+  FirstReason problems;
+  if (!service.context().ban(address->plain(), time, reason.substr(0, 200), problems))
+    return push_failure(state, problems.text);
+  lua_pushboolean(state, 1);
+  return 1;
+}
+
 constexpr LuaFunction kNet[] = {
     {"parse", &parse, "(text) -> { address, family, scope, port? } | nil, reason",
      "\"192.0.2.1\", \"[::1]:80\"; scope: loopback, private, link-local, multicast, global, …"},
@@ -138,6 +159,8 @@ constexpr LuaFunction kNet[] = {
     {"interfaces", &list_interfaces, "() -> list | nil, reason", "name, index, mtu, mac, flags, addresses"},
 };
 constexpr LuaFunction kFunctions[] = {
+    {"ban", &ban, "(address, duration, reason?) -> true | nil, reason",
+     "no service serves this client for so long, and its sessions end; `portolan bans` lists and lifts it"},
     {"resolve", &resolve, "(name, options?) -> list of addresses | nil, reason",
      "asks the name servers, or a cache in front; options: family \"ipv4\" or \"ipv6\", timeout (10s)"},
 };
@@ -145,7 +168,7 @@ constexpr LuaFunction kFunctions[] = {
 }  // namespace
 
 const LuaArea kNetArea = {"portolan.net.", "Addresses and interfaces.", kNet};
-const LuaArea kNameArea = {"portolan.", "Names.", kFunctions};
+const LuaArea kNameArea = {"portolan.", "Names and bans.", kFunctions};
 
 void bind_net(lua_State* state) {
   lua_newtable(state);

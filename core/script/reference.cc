@@ -31,7 +31,7 @@ std::vector<std::string_view> split(std::string_view text, std::string_view sepa
 // The names of arguments are the same everywhere, and so are their types.
 std::string_view type_of(std::string_view argument) {
   if (argument == "duration") return "string|number";
-  if (argument == "count" || argument == "time") return "number";
+  if (argument == "count" || argument == "time" || argument == "by") return "number";
   if (argument == "options" || argument == "table") return "table";
   if (argument == "function") return "function";
   if (argument == "raw") return "boolean";

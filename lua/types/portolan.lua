@@ -196,6 +196,14 @@ function subscription:missed() end
 --- ends it
 function subscription:close() end
 
+--- no service serves this client for so long, and its sessions end; `portolan bans` lists and lifts it
+---@param address string
+---@param duration string|number
+---@param reason? string
+---@return true|nil
+---@return string?
+function portolan.ban(address, duration, reason) end
+
 --- asks the name servers, or a cache in front; options: family "ipv4" or "ipv6", timeout (10s)
 ---@param name string
 ---@param options? table
@@ -245,7 +253,7 @@ function portolan.store.get(key) end
 
 --- adds, by default 1, and answers the sum
 ---@param key string
----@param by? string
+---@param by? number
 ---@param options? table
 ---@return integer|nil
 ---@return string?

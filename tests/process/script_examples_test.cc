@@ -168,6 +168,29 @@ void watch(void** state) {
   assert_true(daemon.log_has(" is up"));
 }
 
+void chat_bot(void** state) {
+  Daemon& daemon = daemon_of(state);
+  start(daemon, "chat_bot.lua");
+  Client client(daemon.address("lobby"));
+  assert_true(client.send("ann\n"));
+  const auto until = [&](std::string_view text) {
+    for (std::string line; !(line = client.receive_line()).empty();)
+      if (line.find(text) != std::string::npos) return true;
+    return false;
+  };
+  // It comes a moment after the chat.
+  assert_true(wait_until([&] {
+    client.send("/who\n/topic\n");
+    std::string all;
+    for (std::string line; !(line = client.receive_line()).empty() && line.find("topic") == std::string::npos;)
+      all += line;
+    return all.find("robot") != std::string::npos;
+  }));
+  assert_true(client.send("hello\n!seen bob\n") && until("[robot] I have not heard bob"));
+  assert_true(client.send("!seen ann\n") && until("[robot] ann last spoke at 2"));
+  assert_true(client.send("!roll\n") && until("[robot] You have a "));
+}
+
 void all_were_tried(void**) {
   for (const auto& entry : std::filesystem::directory_iterator(folder()))
     if (!tried.contains(entry.path().filename().string())) fail_msg("%s has no test", entry.path().c_str());
@@ -178,13 +201,8 @@ void all_were_tried(void**) {
 int main() {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_daemon, end_daemon)
   const CMUnitTest tests[] = {
-      TEST(daytime),
-      TEST(key_value),
-      TEST(guess),
-      TEST(request),
-      TEST(feed),
-      TEST(watch),
-      cmocka_unit_test(all_were_tried),
+      TEST(daytime), TEST(key_value), TEST(guess),    TEST(request),
+      TEST(feed),    TEST(watch),     TEST(chat_bot), cmocka_unit_test(all_were_tried),
   };
   return cmocka_run_group_tests_name("process.script_examples", tests, nullptr, nullptr);
 }

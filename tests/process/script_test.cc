@@ -349,6 +349,22 @@ void values_outlive_the_daemon(void** state) {
   assert_string_equal(told("visit\n").c_str(), "9\n");
 }
 
+void a_script_bans(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(
+      "local line = session:read_line() session:write(tostring(select(-1, portolan.ban(line, '1h', 'rude'))), '\\n') "
+      "portolan.sleep('10s')",
+      "", "bans = { never = {} },"));
+  Client client(daemon.address("script"));
+  assert_true(client.send("nobody\n"));
+  assert_true(client.receive_line().find("is a name, not an address") != std::string::npos);
+  Client rude(daemon.address("script"));
+  assert_true(rude.send("127.0.0.1\n"));
+  rude.receive_all();
+  assert_true(wait_until([&] { return Client(daemon.address("script")).receive_all().empty(); }));
+  assert_true(daemon.command({"bans"}).output.find("rude") != std::string::npos);
+}
+
 // ---- Scripts that mean harm ------------------------------------------------------------------------------------
 
 struct Harm {
@@ -496,6 +512,7 @@ int main() {
       TEST(tasks_end_with_their_session),
       TEST(a_reload_drops_no_session),
       TEST(a_stop_ends_tasks),
+      TEST(a_script_bans),
       TEST(values_outlive_the_daemon),
       TEST(a_hook_waits_for_its_session_alone),
       cmocka_unit_test(a_script_runs_without_a_daemon),

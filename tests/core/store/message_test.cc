@@ -140,7 +140,7 @@ void many_at_once_are_written_early(void** state) {
   for (std::size_t round = 1; round <= 3; ++round) {
     for (std::size_t i = 1; i <= MessageQueue::kGroup; ++i) keep(f, "a", std::to_string(i));
     const std::string all = std::to_string(round * MessageQueue::kGroup);
-    assert_true(wait_until([&] { return f.ask("SELECT count(*) FROM chat_log") == all; }, Milliseconds(20'000)));
+    assert_true(wait_until([&] { return f.ask("SELECT count(*) FROM chat_log") == all; }, Milliseconds(60'000)));
   }
   // A group is one transaction.
   assert_in_range(f.store->health().flushes, flushes + 3, flushes + 5);

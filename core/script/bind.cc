@@ -45,13 +45,19 @@ Duration check_duration(lua_State* state, int index) {
 Duration timeout_option(lua_State* state, int index, Duration fallback) {
   if (lua_isnoneornil(state, index)) return fallback;
   luaL_checktype(state, index, LUA_TTABLE);
-  if (lua_getfield(state, index, "timeout") == LUA_TNIL) {
+  if (push_field(state, index, "timeout") == LUA_TNIL) {
     lua_pop(state, 1);
     return fallback;
   }
   const Duration timeout = check_duration(state, -1);
   lua_pop(state, 1);
   return std::max<Duration>(timeout, Duration(1));
+}
+
+int push_field(lua_State* state, int index, const char* name) {
+  const int table = lua_absindex(state, index);
+  lua_pushstring(state, name);
+  return lua_rawget(state, table);
 }
 
 std::string_view check_text(lua_State* state, int index) {

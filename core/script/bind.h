@@ -55,6 +55,8 @@ Duration check_duration(lua_State* state, int index);
 // The field `timeout` of the options at `index`, which may be absent.
 Duration timeout_option(lua_State* state, int index, Duration fallback);
 std::string_view check_text(lua_State* state, int index);
+// Pushes the field of the table, without asking a metatable, and answers its type: what runs nothing changes nothing.
+int push_field(lua_State* state, int index, const char* name);
 void push_text(lua_State* state, std::string_view text);
 // nil and the reason.
 int push_failure(lua_State* state, std::string_view why);

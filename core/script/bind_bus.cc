@@ -14,6 +14,7 @@ namespace {
 constexpr const char* kSubscriptionType = "portolan.subscription";
 constexpr std::size_t kLongestTopic = 256;
 constexpr lua_Integer kQueue = 1000;
+constexpr std::size_t kQueueBytes = 4U << 20U;
 
 std::string_view check_topic(lua_State* state, int index) {
   const std::string_view topic = check_text(state, index);
@@ -40,8 +41,7 @@ class Subscription final : public ScriptBus::Listener, public Wait {
 
   int receive(lua_State* state, Duration timeout) {
     if (!messages_.empty()) {
-      const ScriptBus::Message message = std::move(messages_.front());
-      messages_.pop_front();
+      const ScriptBus::Message message = take();
       return push(state, *message);
     }
     if (!open_) return push_failure(state, "closed");
@@ -57,15 +57,22 @@ class Subscription final : public ScriptBus::Listener, public Wait {
       runtime_.wake(*std::exchange(reader_, nullptr), [&](lua_State* state) { return push(state, *message); });
       return;
     }
-    if (messages_.size() >= most_) {
-      messages_.pop_front();
+    messages_.push_back(message);
+    bytes_ += message->value.size();
+    while (messages_.size() > most_ || (bytes_ > kQueueBytes && messages_.size() > 1)) {
+      take();
       ++missed_;
     }
-    messages_.push_back(message);
   }
   void abandon(Task&) noexcept override { reader_ = nullptr; }
 
  private:
+  ScriptBus::Message take() noexcept {
+    ScriptBus::Message message = std::move(messages_.front());
+    messages_.pop_front();
+    bytes_ -= message->value.size();
+    return message;
+  }
   static int push(lua_State* state, const BusMessage& message) {
     if (message.json) {
       std::string error;
@@ -82,6 +89,7 @@ class Subscription final : public ScriptBus::Listener, public Wait {
   const std::string pattern_;
   const std::size_t most_;
   std::deque<ScriptBus::Message> messages_;
+  std::size_t bytes_ = 0;
   Task* reader_ = nullptr;
   lua_Integer missed_ = 0;
   bool open_ = true;
@@ -140,7 +148,7 @@ int subscribe(lua_State* state) {
   lua_Integer most = kQueue;
   if (!lua_isnoneornil(state, 2)) {
     luaL_checktype(state, 2, LUA_TTABLE);
-    if (lua_getfield(state, 2, "queue") != LUA_TNIL) most = luaL_checkinteger(state, -1);
+    if (push_field(state, 2, "queue") != LUA_TNIL) most = luaL_checkinteger(state, -1);
     if (most < 1 || most > 100'000) luaL_error(state, "queue is from 1 to 100000 messages");
     lua_pop(state, 1);
   }
@@ -161,7 +169,7 @@ constexpr LuaFunction kFunctions[] = {
     {"publish", &publish, "(topic, value) -> boolean",
      "to all who subscribe, in any service on any worker; a table travels as JSON. False: nobody does"},
     {"subscribe", &subscribe, "(topic, options?) -> subscription",
-     "a topic, or a beginning and \"*\"; options: queue (1000 messages)"},
+     "a topic, or a beginning and \"*\"; options: queue (1000 messages; 4 MiB at most)"},
 };
 
 }  // namespace

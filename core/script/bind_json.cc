@@ -44,6 +44,12 @@ void write_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
+void write_text(lua_State* state, std::string_view text, std::string& out) {
+  Sandbox::of(state).charge(state, text.size() / kBytesPerInstruction);
+  if (out.size() + text.size() > kLongest) luaL_error(state, "longer than %d bytes", static_cast<int>(kLongest));
+  write_string(out, text);
+}
+
 void write_value(lua_State* state, int index, std::string& out, int depth);
 
 // A list has the keys 1 to n and no others.
@@ -86,7 +92,7 @@ void write_table(lua_State* state, int index, std::string& out, int depth) {
   for (lua_pushnil(state); lua_next(state, index) != 0; lua_pop(state, 1)) {
     if (!std::exchange(first, false)) out += ',';
     if (lua_type(state, -2) == LUA_TSTRING) {
-      write_string(out, check_text(state, -2));
+      write_text(state, check_text(state, -2), out);
     } else if (lua_isinteger(state, -2) != 0) {
       out += '"' + std::to_string(lua_tointeger(state, -2)) + '"';
     } else {
@@ -100,6 +106,7 @@ void write_table(lua_State* state, int index, std::string& out, int depth) {
 
 void write_value(lua_State* state, int index, std::string& out, int depth) {
   if (depth > kDeepest) luaL_error(state, "nested deeper than %d", kDeepest);
+  Sandbox::of(state).charge(state, 1);
   if (out.size() > kLongest) luaL_error(state, "longer than %d bytes", static_cast<int>(kLongest));
   switch (lua_type(state, index)) {
     case LUA_TNIL: out += "null"; return;
@@ -116,7 +123,7 @@ void write_value(lua_State* state, int index, std::string& out, int depth) {
       out.append(digits, fmt::format_to_n(digits, sizeof digits, "{}", number).size);
       return;
     }
-    case LUA_TSTRING: write_string(out, check_text(state, index)); return;
+    case LUA_TSTRING: write_text(state, check_text(state, index), out); return;
     case LUA_TTABLE: write_table(state, index, out, depth); return;
     case LUA_TLIGHTUSERDATA:
       if (lua_touserdata(state, index) == nullptr) {
@@ -254,7 +261,6 @@ constexpr LuaFunction kFunctions[] = {
 std::string encode_json(lua_State* state, int index) {
   std::string out;
   write_value(state, index, out, 0);
-  Sandbox::of(state).charge(state, out.size() / kBytesPerInstruction);
   return out;
 }
 
@@ -274,6 +280,8 @@ void mark_list(lua_State* state) { luaL_setmetatable(state, kArrayType); }
 
 void bind_json(lua_State* state) {
   luaL_newmetatable(state, kArrayType);
+  lua_pushliteral(state, "list");
+  lua_setfield(state, -2, "__metatable");
   lua_pop(state, 1);
   lua_newtable(state);
   add_functions(state, kFunctions);

@@ -118,7 +118,7 @@ int resolve(lua_State* state) {
   AddressFamily family = AddressFamily::any;
   if (!lua_isnoneornil(state, 2)) {
     luaL_checktype(state, 2, LUA_TTABLE);
-    if (lua_getfield(state, 2, "family") != LUA_TNIL) {
+    if (push_field(state, 2, "family") != LUA_TNIL) {
       const std::string_view asked = check_text(state, -1);
       if (asked != "ipv4" && asked != "ipv6") luaL_error(state, "family is \"ipv4\" or \"ipv6\"");
       family = asked == "ipv4" ? AddressFamily::v4 : AddressFamily::v6;

@@ -114,7 +114,7 @@ std::int64_t expires_option(lua_State* state, int index) {
   if (lua_isnoneornil(state, index)) return 0;
   luaL_checktype(state, index, LUA_TTABLE);
   std::int64_t at = 0;
-  if (lua_getfield(state, index, "expires") != LUA_TNIL) at = unix_ms() + to_ms(check_duration(state, -1));
+  if (push_field(state, index, "expires") != LUA_TNIL) at = unix_ms() + to_ms(check_duration(state, -1));
   lua_pop(state, 1);
   return at;
 }

@@ -33,10 +33,10 @@ struct StreamFunctions {
     if (lua_isnoneornil(state, index)) return most;
     luaL_checktype(state, index, LUA_TTABLE);
     std::size_t size = most;
-    if (lua_getfield(state, index, name) != LUA_TNIL) {
+    if (push_field(state, index, name) != LUA_TNIL) {
       const lua_Integer value = luaL_checkinteger(state, -1);
       if (value < 1 || static_cast<std::uint64_t>(value) > most)
-        luaL_error(state, "%s is from 1 to %d here (max_message is the limit)", name, static_cast<int>(most));
+        luaL_error(state, "%s is from 1 to %d here (the service reads no more at once)", name, static_cast<int>(most));
       size = static_cast<std::size_t>(value);
     }
     lua_pop(state, 1);
@@ -44,6 +44,7 @@ struct StreamFunctions {
   }
 
   static int read(lua_State* state, ScriptStream& stream, ReadRequest request, int options) {
+    const Duration timeout = timeout_option(state, options, stream.timeout_);
     if (stream.reader_) luaL_error(state, "another task reads from this stream");
     if (!stream.stream_ || stream.ended_ || stream.closing_) {
       // What came before the end is still there.
@@ -59,15 +60,10 @@ struct StreamFunctions {
       return 3;
     }
     ScriptRuntime& runtime = stream.service_.runtime();
-    const Duration timeout = timeout_option(state, options, stream.timeout_);
     stream.request_ = std::move(request);
     stream.reader_ = &runtime.waiting(state);
     // What waits with core already is given again, from the loop.
-    if (!stream.in_turn_) {
-      stream.stream_->pause();
-      stream.stream_->resume();
-      stream.paused_ = false;
-    }
+    if (!stream.in_data_) stream.ask_again();
     return runtime.wait(state, stream.reading_, timeout);
   }
 
@@ -79,7 +75,7 @@ struct StreamFunctions {
     if (!lua_isnoneornil(state, 2)) {
       const lua_Integer count = luaL_checkinteger(state, 2);
       if (count < 1 || static_cast<std::uint64_t>(count) > most(stream))
-        luaL_error(state, "read takes from 1 to %d bytes at once here (max_message is the limit)",
+        luaL_error(state, "read takes from 1 to %d bytes at once here (the service reads no more at once)",
                    static_cast<int>(most(stream)));
       request.kind = ReadRequest::Kind::exactly;
       request.size = static_cast<std::size_t>(count);
@@ -116,12 +112,12 @@ struct StreamFunctions {
   }
   static void frame_options(lua_State* state, int index, unsigned& header, bool& little_endian) {
     luaL_checktype(state, index, LUA_TTABLE);
-    if (lua_getfield(state, index, "header") != LUA_TNIL) {
+    if (push_field(state, index, "header") != LUA_TNIL) {
       const lua_Integer size = luaL_checkinteger(state, -1);
       if (size != 1 && size != 2 && size != 4) luaL_error(state, "header is 1, 2 or 4 bytes");
       header = static_cast<unsigned>(size);
     }
-    if (lua_getfield(state, index, "endian") != LUA_TNIL) {
+    if (push_field(state, index, "endian") != LUA_TNIL) {
       const std::string_view endian = check_text(state, -1);
       if (endian != "big" && endian != "little") luaL_error(state, "endian is \"big\" or \"little\"");
       little_endian = endian == "little";
@@ -156,7 +152,7 @@ struct StreamFunctions {
       lua_settop(state, static_cast<int>(texts));
       runtime.check_cancelled(state);
     }
-    if (!stream.stream_ || stream.closing_) return push_failure(state, stream.end_reason());
+    if (!stream.stream_ || stream.closing_ || stream.finished_) return push_failure(state, stream.end_reason());
     const int top = lua_gettop(state);
     std::size_t size = 0;
     for (int index = 2; index <= top; ++index) size += check_text(state, index).size();
@@ -167,9 +163,14 @@ struct StreamFunctions {
       stream.writers_.push_back(&runtime.waiting(state));
       return runtime.wait(state, stream.writing_, stream.timeout_, &write_on);
     }
-    for (int index = 2; index <= top; ++index) {
-      const std::string_view text = check_text(state, index);
-      stream.stream_->write(text);
+    if (stream.in_turn_ || top == 2) {
+      for (int index = 2; index <= top; ++index) stream.stream_->write(check_text(state, index));
+    } else {
+      // Outside of a turn what is behind the first would be over the limit of what waits.
+      std::string all;
+      all.reserve(size);
+      for (int index = 2; index <= top; ++index) all += check_text(state, index);
+      stream.stream_->write(all);
     }
     stream.written_ += size;
     lua_pushboolean(state, 1);
@@ -206,6 +207,7 @@ struct StreamFunctions {
   }
   static int finish(lua_State* state) {
     ScriptStream& stream = self(state);
+    stream.finished_ = true;
     if (stream.stream_ && !stream.closing_) stream.stream_->end_output();
     return 0;
   }
@@ -293,7 +295,7 @@ constexpr LuaFunction kStreamFunctions[] = {
     {"finish", &StreamFunctions::finish, "()", "the peer sees an end; reading goes on"},
     {"close", &StreamFunctions::close, "()", "ends it when all is sent"},
     {"reset", &StreamFunctions::reset, "()", "ends it at once: the peer sees a reset"},
-    {"timeout", &StreamFunctions::timeout, "(duration?)", "for reads and writes that name none; nil: none"},
+    {"timeout", &StreamFunctions::timeout, "(duration?)", "for reads and writes that name none; nil or 0: none"},
     {"is_open", &StreamFunctions::is_open, "() -> boolean", "neither side has closed it"},
 };
 
@@ -323,6 +325,8 @@ class ScriptDial final : public Wait, private DialHandler {
       service.runtime().wake(task, [](lua_State* state) { return push_failure(state, "out of memory"); });
       return nullptr;
     }
+    // What a session's task dials is the session's.
+    if (task.group && task.group->inherits()) made->belong_to(static_cast<ScriptStream&>(*task.group));
     made->begin_turn();
     service.runtime().wake(task, [&](lua_State* state) {
       made->push(state);
@@ -330,7 +334,7 @@ class ScriptDial final : public Wait, private DialHandler {
       return 1;
     });
     made->end_turn();
-    return made;
+    return made->take_up() ? made : nullptr;
   }
   void on_dial_failed(NetError, std::string_view message) noexcept override {
     handle_.forget();
@@ -347,32 +351,39 @@ class ScriptDial final : public Wait, private DialHandler {
   DialHandle handle_;
 };
 
-std::string_view text_field(lua_State* state, int index, const char* name) {
-  lua_getfield(state, index, name);
-  const std::string_view text = lua_isnil(state, -1) ? std::string_view() : check_text(state, -1);
-  lua_pop(state, 1);  // the table keeps it
+std::string text_field(lua_State* state, int index, const char* name) {
+  std::string text;
+  if (push_field(state, index, name) != LUA_TNIL) text = check_text(state, -1);
+  lua_pop(state, 1);
   return text;
 }
 
 int dial(lua_State* state) {
   ScriptService& service = check_service(state);
   TargetOptions options{.address = check_text(state, 1)};
-  Duration timeout = timeout_option(state, 2, kDialTimeout);
+  const Duration timeout = timeout_option(state, 2, kDialTimeout);
+  std::string source, name, ca, certificate, key, pins;
   if (!lua_isnoneornil(state, 2)) {
-    options.source = text_field(state, 2, "source");
-    if (lua_getfield(state, 2, "tls") != LUA_TNIL) {
+    source = text_field(state, 2, "source");
+    if (push_field(state, 2, "tls") != LUA_TNIL) {
       luaL_checktype(state, -1, LUA_TTABLE);
       const int tls = lua_gettop(state);
-      options.tls.name = text_field(state, tls, "name");
-      options.tls.ca = text_field(state, tls, "ca");
-      options.tls.certificate = text_field(state, tls, "certificate");
-      options.tls.key = text_field(state, tls, "key");
-      options.tls.pins = text_field(state, tls, "pins");
-      if (lua_getfield(state, tls, "verify") != LUA_TNIL) options.tls.verify = lua_toboolean(state, -1) != 0;
+      name = text_field(state, tls, "name");
+      ca = text_field(state, tls, "ca");
+      certificate = text_field(state, tls, "certificate");
+      key = text_field(state, tls, "key");
+      pins = text_field(state, tls, "pins");
+      if (push_field(state, tls, "verify") != LUA_TNIL) options.tls.verify = lua_toboolean(state, -1) != 0;
       lua_pop(state, 1);
     }
     lua_pop(state, 1);
   }
+  options.source = source;
+  options.tls.name = name;
+  options.tls.ca = ca;
+  options.tls.certificate = certificate;
+  options.tls.key = key;
+  options.tls.pins = pins;
   auto target = service.target(options);
   if (!target) return push_failure(state, target.error());
   if ((*target)->transport() == Transport::udp)

@@ -63,7 +63,8 @@ void ScriptBus::Inbox::close() noexcept {
 
 void ScriptBus::Inbox::put(Message message) {
   const std::lock_guard lock(mutex_);
-  if (!io_ || messages_.size() >= kMost) return;
+  if (!io_ || messages_.size() >= kMost || bytes_ > kMostBytes) return;
+  bytes_ += message->value.size();
   messages_.push_back(std::move(message));
   if (!std::exchange(posted_, true)) io_->post([inbox = shared_from_this()] { inbox->deliver(); });
 }
@@ -75,6 +76,7 @@ void ScriptBus::Inbox::deliver() noexcept {
     const std::lock_guard lock(mutex_);
     posted_ = false;
     messages.swap(messages_);
+    bytes_ = 0;
     io = io_;
   }
   if (!io) return;

@@ -41,7 +41,8 @@ class ScriptBus {
   // The listeners of one worker's scripts in one generation, and what has been published for them.
   class Inbox : public std::enable_shared_from_this<Inbox> {
    public:
-    static constexpr std::size_t kMost = 100'000;  // messages that wait for the worker; over it the newest is lost
+    static constexpr std::size_t kMost = 100'000;  // messages that wait for the worker; over either the newest is lost
+    static constexpr std::size_t kMostBytes = 64U << 20U;
     Inbox(ScriptBus& bus, WorkerIo& io) : bus_(bus), io_(&io) {}
     void add(Listener& listener, const std::string& pattern);
     void remove(Listener& listener, const std::string& pattern) noexcept;
@@ -56,6 +57,7 @@ class ScriptBus {
     std::mutex mutex_;
     WorkerIo* io_;
     std::vector<Message> messages_;
+    std::size_t bytes_ = 0;
     std::vector<Listener*> listeners_;  // the worker's thread
     bool posted_ = false;
   };

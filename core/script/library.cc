@@ -8,6 +8,7 @@
 
 #include <lua.hpp>
 
+#include <bit>
 #include <cmath>
 #include <cstdio>
 
@@ -60,6 +61,11 @@ int pay_by_text(lua_State* state) {
   return call_original(state);
 }
 
+int pay_by_any(lua_State* state) {
+  if (lua_type(state, 1) == LUA_TSTRING) Sandbox::of(state).charge(state, lua_rawlen(state, 1) / 16);
+  return call_original(state);
+}
+
 int table_insert(lua_State* state) {
   const std::uint64_t length = check_length(state, 1);
   if (lua_gettop(state) == 3) {
@@ -89,7 +95,14 @@ int table_concat(lua_State* state) {
 }
 
 int table_sort(lua_State* state) {
-  Sandbox::of(state).charge(state, check_length(state, 1) * 8);
+  const std::uint64_t length = check_length(state, 1);
+  // To compare two texts is to walk along both, as often as sorting compares.
+  std::uint64_t bytes = 0;
+  for (std::uint64_t index = 1; index <= length; ++index) {
+    if (lua_rawgeti(state, 1, static_cast<lua_Integer>(index)) == LUA_TSTRING) bytes += lua_rawlen(state, -1);
+    lua_pop(state, 1);
+  }
+  Sandbox::of(state).charge(state, length * 8 + bytes / 32 * static_cast<std::uint64_t>(std::bit_width(length)));
   return call_original(state);
 }
 
@@ -189,6 +202,7 @@ void open_library(lua_State* state) {
     forget(state, name);
   }
   wrap(state, "setmetatable", &checked_setmetatable);
+  wrap(state, "tonumber", &pay_by_any);
   lua_pushcfunction(state, &print);
   lua_setfield(state, -2, "print");
   lua_pop(state, 1);
@@ -197,6 +211,7 @@ void open_library(lua_State* state) {
   forget(state, "dump");
   wrap(state, "rep", &string_rep);
   wrap(state, "byte", &pay_by_results);
+  for (const char* name : {"pack", "packsize", "unpack"}) wrap(state, name, &pay_by_text);
   open_patterns(state);
   lua_pop(state, 1);
 

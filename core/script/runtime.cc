@@ -109,6 +109,7 @@ Task* ScriptRuntime::prepare(ScriptService& service, TaskGroup* group, std::stri
 
 Task& ScriptRuntime::spawn(lua_State* from, int count) {
   if (!service_) luaL_error(from, "a task belongs to a service, and none runs");
+  if (current_ && current_->cancelled) luaL_error(from, "%s", current_->reason);
   luaL_checkstack(from, 4, nullptr);
   // What a session's task begins is the session's.
   Task* task =
@@ -160,7 +161,8 @@ void ScriptRuntime::run(Task& task) noexcept {
     // Lua itself found no memory to begin.
   }
   sandbox_.end();
-  bool failed = status != LUA_OK && status != LUA_YIELD;
+  // A pcall around it does not make a stop undone.
+  bool failed = (status != LUA_OK && status != LUA_YIELD) || (status == LUA_OK && sandbox_.stopped());
   if (status == LUA_YIELD && !task.wait && !task.queued) {
     failed = true;
     task.service->report(task.name, "it yielded without waiting for anything");
@@ -181,7 +183,7 @@ void ScriptRuntime::run(Task& task) noexcept {
   current_ = nullptr;
   service_ = nullptr;
   running_ = false;
-  if (status == LUA_OK) task.values = results;
+  if (status == LUA_OK && !failed) task.values = results;
   if (failed || status == LUA_OK) finish(task, failed);
   if (status == LUA_ERRMEM) sandbox_.collect_garbage();
 }
@@ -200,6 +202,7 @@ void ScriptRuntime::forget(Task& task) noexcept {
   if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
   if (task.queued) std::erase(ready_, &task);
   if (task.handle) task.handle->task = nullptr;
+  if (task.gone) *task.gone = true;
   TaskGroup* group = task.group;
   task.service->remove(task);
   if (task.state) {
@@ -329,6 +332,12 @@ void ScriptRuntime::leave(Duration spent) noexcept {
   current_ = nullptr;
   running_ = false;
   service_ = nullptr;
+}
+
+void ScriptRuntime::discard(Task& task) noexcept {
+  if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
+  if (task.queued) std::erase(ready_, &task);
+  if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
 }
 
 bool ScriptRuntime::adopt(std::unique_ptr<Task>& task) noexcept {

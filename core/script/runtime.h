@@ -48,15 +48,20 @@ class ScriptRuntime {
   // ---- For those who start and wake ----
   // A new task whose function and arguments `push` leaves on the stack it is given, answering how many arguments. It may
   // raise. It begins at once when nothing runs, otherwise soon, and may be over when this returns. With a group, it leads.
-  // False: too many, or no memory; logged.
+  // Refused: too many, or no memory; logged.
+  enum class Started : std::uint8_t { refused, over, alive };
   template <typename Push>
-  bool start(ScriptService& service, TaskGroup* group, std::string_view name, Push&& push) noexcept {
+  Started start(ScriptService& service, TaskGroup* group, std::string_view name, Push&& push) noexcept {
     Task* task = prepare(service, group, name);
-    if (!task) return false;
+    if (!task) return Started::refused;
+    bool gone = false;
+    task->gone = &gone;
     task->leads = group != nullptr;
-    if (!push_protected(*task, std::forward<Push>(push))) return false;
+    if (!push_protected(*task, std::forward<Push>(push))) return Started::refused;
     make_ready(*task);
-    return true;
+    if (gone) return Started::over;
+    task->gone = nullptr;
+    return Started::alive;
   }
   // From Lua: takes a function and its arguments, the topmost `count` + 1 values of `from`. Raises.
   Task& spawn(lua_State* from, int count);
@@ -92,6 +97,8 @@ class ScriptRuntime {
   bool enter(ScriptService* service, Task* task) noexcept;
   // It waits: it is a task like any other from now on. False: there are too many.
   bool adopt(std::unique_ptr<Task>& task) noexcept;
+  // It was not adopted: it waits for nothing any more.
+  void discard(Task& task) noexcept;
   void leave(Duration spent) noexcept;
   Duration time_spent() const noexcept { return time_spent_; }
   std::uint64_t instructions() const noexcept { return limits_.instructions; }

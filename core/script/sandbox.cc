@@ -19,7 +19,9 @@ namespace portolan {
 namespace {
 
 // How often the budget is looked at. Fewer instructions than this cannot be told apart.
-constexpr int kStep = 1000;
+constexpr int kStep = 200;
+// A C function that charges many times is looked at by the clock this often.
+constexpr std::uint32_t kChargesPerLook = 64;
 // Allocating is work: clearing and copying memory counts as one instruction for so many bytes.
 constexpr std::size_t kBytesPerInstruction = 16;
 constexpr std::size_t kChargedAllocation = 1024;
@@ -122,20 +124,31 @@ void Sandbox::on_count(lua_State* running, lua_Debug*) {
     self.left_ -= kStep;
     if (self.left_ < 0) {
       self.stop(running, Stop::instructions);
-    } else {
-      const Duration now = thread_time();
-      if (self.time_limit_ == Duration::zero()) self.time_limit_ = now + self.time_granted_;
-      if (now > self.time_limit_) self.stop(running, Stop::time);
+    } else if (self.out_of_time()) {
+      self.stop(running, Stop::time);
     }
   }
   if (self.stopped_ != Stop::none) raise(running);
+}
+
+// The clock of the processor is a system call, that of the wall is none: it is asked first.
+bool Sandbox::out_of_time() noexcept {
+  const Duration wall = monotonic_now();
+  if (began_ == Duration::zero()) began_ = wall;
+  if (wall - began_ <= time_granted_ / 2) return false;
+  const Duration now = thread_time();
+  if (time_limit_ == Duration::zero()) time_limit_ = now + time_granted_ / 2;
+  return now > time_limit_;
 }
 
 void Sandbox::charge(lua_State* running, std::uint64_t instructions) {
   if (!bounded_) return;
   constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
   left_ -= static_cast<std::int64_t>(std::min(instructions, kMost));
-  if (left_ >= 0) return;
+  if (left_ >= 0) {
+    if (++charges_ % kChargesPerLook != 0 || !out_of_time()) return;
+    if (stopped_ == Stop::none) stop(running, Stop::time);
+  }
   if (stopped_ == Stop::none) stop(running, Stop::instructions);
   raise(running);
 }
@@ -145,7 +158,7 @@ void Sandbox::begin(lua_State* running, std::uint64_t instructions, Duration pro
   granted_ = instructions;
   left_ = static_cast<std::int64_t>(instructions);
   time_granted_ = processor_time_granted;
-  time_limit_ = Duration::zero();
+  time_limit_ = began_ = Duration::zero();
   stopped_ = Stop::none;
   position_[0] = '\0';
   bounded_ = true;

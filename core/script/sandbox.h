@@ -64,6 +64,8 @@ class Sandbox {
   void set_runtime(ScriptRuntime* runtime) noexcept { runtime_ = runtime; }
   ScriptRuntime* runtime() const noexcept { return runtime_; }
 
+  // The call that has ended was stopped, whatever the script has made of that.
+  bool stopped() const noexcept { return stopped_ != Stop::none; }
   std::size_t memory_used() const noexcept { return used_; }
   void collect_garbage() noexcept;
 
@@ -82,6 +84,7 @@ class Sandbox {
   enum class Stop : std::uint8_t { none, instructions, time };
 
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
+  bool out_of_time() noexcept;
   static void on_count(lua_State* running, lua_Debug* activation);
   void stop(lua_State* running, Stop why) noexcept;
   [[noreturn]] static void raise(lua_State* running);
@@ -90,10 +93,12 @@ class Sandbox {
   Limits limits_;
   ScriptRuntime* runtime_ = nullptr;
   std::size_t used_ = 0;
-  std::int64_t left_ = 0;      // instructions
+  std::int64_t left_ = 0;  // instructions
+  std::uint32_t charges_ = 0;
   std::uint64_t granted_ = 0;  // what left_ began with
   Duration time_granted_{};    // processor time
-  Duration time_limit_{};      // on the thread's processor clock; zero: not looked at yet
+  Duration began_{};
+  Duration time_limit_{};  // on the thread's processor clock; zero: not looked at yet
   lua_State* running_ = nullptr;
   bool bounded_ = false;
   Stop stopped_ = Stop::none;

@@ -325,20 +325,21 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
 
 // The coroutine is the task's from now on.
 Hook::Outcome Script::Impl::wait_for(Bound& hook, Stream& asker) {
-  auto asked = std::make_unique<Asked>(*this, hook, asker);
   Task& task = *call_task_;
+  std::unique_ptr<Asked> asked;
+  contain("a hook that waits", [&] { asked = std::make_unique<Asked>(*this, hook, asker); });
   task.reference = coroutine_reference_;
   task.name = hook.name_;
   task.group = asked.get();
   task.leads = true;
   coroutine_reference_ = LUA_NOREF;
-  const bool adopted = runtime_.adopt(call_task_);
+  const bool adopted = asked && runtime_.adopt(call_task_);
   if (adopted) {
     asked->waits(task);
     asked_[&asker] = std::move(asked);
     asker.pause();
   } else {
-    if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
+    runtime_.discard(task);
     luaL_unref(sandbox_.state(), LUA_REGISTRYINDEX, task.reference);
     call_task_.reset();
   }
@@ -388,14 +389,14 @@ StreamHandler* Script::Impl::serve(Bound& hook, Stream& stream) noexcept {
   // Until the task is over, or refers to it.
   ++session->tasks;
   session->begin_turn();
-  const bool started = runtime_.start(*hook.owner_, session, hook.name_, [&](lua_State* state) {
+  const auto started = runtime_.start(*hook.owner_, session, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
     session->push(state);
     return 1;
   });
   session->end_turn();
   --session->tasks;
-  if (started) return session;
+  if (started != ScriptRuntime::Started::refused) return session;
   // Core tells a stream that was not taken nothing more.
   session->on_close(stream, NetError::closed);
   return nullptr;
@@ -404,22 +405,22 @@ StreamHandler* Script::Impl::serve(Bound& hook, Stream& stream) noexcept {
 void Script::Impl::receive(Bound& hook, DatagramPeer& peer, std::span<const std::byte> data) noexcept {
   hook.stats_[CoreCounter::hook_calls].add();
   ScriptDatagram datagram(peer);
-  const std::size_t before = runtime_.tasks();
-  runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
+  const auto started = runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
     datagram.push(state, data);
     return 1;
   });
-  if (runtime_.tasks() > before) datagram.keep();
+  if (started == ScriptRuntime::Started::alive) datagram.keep();
 }
 
 bool Script::Impl::start(Bound& hook, std::span<const HookValue> arguments) noexcept {
   hook.stats_[CoreCounter::hook_calls].add();
-  return runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
+  const auto started = runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
     for (const HookValue& value : arguments) push(state, value, hook.service_);
     return static_cast<int>(arguments.size());
   });
+  return started != ScriptRuntime::Started::refused;
 }
 
 void Script::Impl::fail(Bound& hook, int status) noexcept {

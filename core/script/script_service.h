@@ -42,6 +42,7 @@ class ScriptService : public std::enable_shared_from_this<ScriptService> {
   WorkerIo& io() const noexcept { return host_.io; }
   std::string_view name() const noexcept;
   std::size_t output_limit() const noexcept;
+  std::size_t input_limit() const noexcept { return host_.input_limit; }
   // The most that a read may ask for at once.
   std::size_t read_limit() const noexcept;
 

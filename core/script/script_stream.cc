@@ -2,11 +2,13 @@
 
 #include "base/callback.h"
 #include "base/net_error.h"
+#include "net/worker_io.h"
 #include "script/runtime.h"
 #include "script/script_service.h"
 
 #include <lua.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace portolan {
@@ -33,20 +35,18 @@ ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side)
 }
 
 std::size_t ScriptStream::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
-  in_turn_ = true;
+  in_turn_ = in_data_ = true;
   written_ = 0;
   const std::size_t used = serve_reader(text_of(data));
-  in_turn_ = false;
+  in_turn_ = in_data_ = false;
   // Nobody reads: what comes is kept, but not without end.
-  if (!reader_ && data.size() - used >= kUnread) {
-    stream.pause();
-    paused_ = true;
-  }
+  if (!reader_ && data.size() - used >= std::min(kUnread, service_.input_limit() / 2)) stream.pause();
   return used;
 }
 
 std::size_t ScriptStream::serve_reader(std::string_view data) noexcept {
   using State = ReadRequest::Answer::State;
+  const Duration began = service_.runtime().time_spent();
   std::size_t used = 0;
   while (reader_ && !closing_) {
     const auto answer = request_.look(data.substr(used));
@@ -55,8 +55,19 @@ std::size_t ScriptStream::serve_reader(std::string_view data) noexcept {
     if (answer.state == State::complete && side_ == Side::session && !stream_->admit(answer.used)) break;
     used += answer.used;
     answer_reader(answer);
+    // The others get their turn: one who asks again for what is too long would never come to an end here.
+    if (answer.state == State::too_long || service_.runtime().time_spent() - began > WorkerIo::kTurn) {
+      if (reader_) ask_again();
+      break;
+    }
   }
   return used;
+}
+
+void ScriptStream::ask_again() noexcept {
+  if (!stream_) return;
+  stream_->pause();
+  stream_->resume();
 }
 
 void ScriptStream::answer_reader(const ReadRequest::Answer& answer) noexcept {
@@ -89,8 +100,20 @@ bool ScriptStream::on_end(Stream&, std::span<const std::byte> rest) noexcept {
   written_ = 0;
   ended_ = true;
   contain("the end of a script's input", [&] { tail_.assign(text_of(rest)); });
-  tail_.erase(0, serve_reader(tail_));
-  if (reader_) fail_reader(tail_);
+  if (reader_) {
+    // What it asks for afterwards it finds here.
+    const auto answer = request_.look(tail_);
+    if (answer.state == ReadRequest::Answer::State::complete) {
+      const std::string value(answer.value);
+      tail_.erase(0, answer.used);
+      answer_reader({answer.state, value, 0});
+    } else if (answer.state == ReadRequest::Answer::State::too_long) {
+      answer_reader(answer);
+    } else {
+      const std::string left = tail_;
+      fail_reader(left);
+    }
+  }
   in_turn_ = false;
   return true;  // it ends with its task
 }
@@ -113,7 +136,10 @@ void ScriptStream::on_close(Stream&, NetError why) noexcept {
   ++tasks;  // so that it stays until this is over
   fail_reader({});
   wake_writers();
-  if (side_ == Side::session) service_.cancel(*this, "the session has ended");
+  if (side_ == Side::session) {
+    service_.cancel(*this, "the session has ended");
+    close_dialed();
+  }
   --tasks;
   release();
 }
@@ -121,6 +147,26 @@ void ScriptStream::on_close(Stream&, NetError why) noexcept {
 void ScriptStream::on_leader_end(Task&, bool) noexcept {
   close(false);
   service_.cancel(*this, "the session has ended");
+  close_dialed();
+}
+
+void ScriptStream::belong_to(ScriptStream& session) {
+  if (!contain("a dialed connection", [&] { session.dialed_.push_back(this); })) return;
+  session_ = &session;
+}
+
+void ScriptStream::close_dialed() noexcept {
+  for (ScriptStream* dialed : std::exchange(dialed_, {})) {
+    dialed->session_ = nullptr;
+    dialed->close(false);
+  }
+}
+
+bool ScriptStream::take_up() noexcept {
+  if (in_lua_) return true;
+  if (session_) std::erase(session_->dialed_, this);
+  delete this;
+  return false;
 }
 
 void ScriptStream::close(bool reset) noexcept {
@@ -135,7 +181,10 @@ std::string_view ScriptStream::end_reason() const noexcept {
 }
 
 void ScriptStream::release() noexcept {
-  if (!stream_ && !in_lua_ && tasks == 0) delete this;
+  if (stream_ || in_lua_ || tasks != 0) return;
+  if (session_) std::erase(session_->dialed_, this);
+  close_dialed();
+  delete this;
 }
 
 }  // namespace portolan

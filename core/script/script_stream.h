@@ -35,6 +35,10 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   void begin_turn() noexcept { in_turn_ = true; }
   void end_turn() noexcept { in_turn_ = false; }
   void timeout(Duration timeout) noexcept { timeout_ = timeout; }
+  // A dialed one ends with this session.
+  void belong_to(ScriptStream& session);
+  // After its first turn: false, and it is gone, when Lua has no object for it.
+  bool take_up() noexcept;
 
   // ---- StreamHandler ----
   std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override;
@@ -62,6 +66,9 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   void answer_reader(const ReadRequest::Answer& answer) noexcept;
   void fail_reader(std::string_view rest) noexcept;
   void wake_writers() noexcept;
+  // What core keeps of the input is given again, from the loop.
+  void ask_again() noexcept;
+  void close_dialed() noexcept;
   void close(bool reset) noexcept;
   void release() noexcept;  // `this` may be gone afterwards
   std::string_view end_reason() const noexcept;
@@ -70,7 +77,9 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   Stream* stream_;  // null once it has closed
   Task* reader_ = nullptr;
   ReadRequest request_;
-  std::vector<Task*> writers_;  // that wait for room
+  std::vector<Task*> writers_;         // that wait for room
+  ScriptStream* session_ = nullptr;    // of a dialed one, that it ends with
+  std::vector<ScriptStream*> dialed_;  // of a session
   Reading reading_{*this};
   Writing writing_{*this};
   std::string service_name_;
@@ -82,7 +91,9 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   Transport transport_;
   NetError why_ = NetError::none;
   Side side_;
-  bool in_turn_ = false;
+  bool in_turn_ = false;  // what is written is gathered
+  bool in_data_ = false;  // what is read is at hand
+  bool finished_ = false;
   bool in_lua_ = false;  // Lua refers to it
   bool paused_ = false;
   bool ended_ = false;    // the peer has

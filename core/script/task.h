@@ -61,6 +61,7 @@ struct Task {
   Duration expires{};            // when all its waiting has to be over; zero: no matter
   Duration armed{};              // its place among the runtime's deadlines, never later than `deadline`; zero: none
   std::size_t index = 0;         // among the tasks of its service
+  bool* gone = nullptr;          // set when it is
   bool leads = false;            // its group
   bool queued = false;           // in line to run
   bool cancelled = false;        // the next wait raises

@@ -119,7 +119,7 @@ function stream:close() end
 --- ends it at once: the peer sees a reset
 function stream:reset() end
 
---- for reads and writes that name none; nil: none
+--- for reads and writes that name none; nil or 0: none
 ---@param duration? string|number
 function stream:timeout(duration) end
 
@@ -168,7 +168,7 @@ function socket:close() end
 ---@return boolean
 function portolan.publish(topic, value) end
 
---- a topic, or a beginning and "*"; options: queue (1000 messages)
+--- a topic, or a beginning and "*"; options: queue (1000 messages; 4 MiB at most)
 ---@param topic string
 ---@param options? table
 ---@return portolan.subscription

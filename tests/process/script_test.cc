@@ -365,6 +365,119 @@ void a_script_bans(void** state) {
   assert_true(daemon.command({"bans"}).output.find("rude") != std::string::npos);
 }
 
+// What is larger than the limit of what may wait is sent whole, from wherever it is written.
+void a_large_frame_arrives_whole(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      serving("portolan.sleep('20ms') assert(session:write_frame(('x'):rep(2 << 20))) "
+              "assert(session:write(('y'):rep(1 << 20), '\\n')) session:finish() "
+              "assert(not session:write('z'))"));
+  Client client(daemon.address("script"));
+  const std::string all = client.receive_all();
+  assert_int_equal(all.size(), 4 + (2 << 20) + (1 << 20) + 1);
+  assert_true(all.ends_with("y\n"));
+  assert_int_equal(daemon.counter("script", "hook_failures"), 0);
+}
+
+// Lines that were sent at once, to a script that writes more than its peer reads: each is answered.
+void pipelined_lines_wait_for_a_slow_reader(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving("for line in session:lines() do session:write(('x'):rep(3 << 20)) session:write('END\\n') end",
+                       "output_limit = '64KiB',"));
+  Client client(daemon.address("script"), {.receive_buffer = 16384});
+  assert_true(client.send("1\n2\n3\n"));
+  let_pass(Milliseconds(200));
+  for (int line = 0; line < 3; ++line) {
+    assert_int_equal(client.receive(3 << 20).size(), 3 << 20);
+    assert_string_equal(client.receive(4).c_str(), "END\n");
+  }
+}
+
+// More than a script may read at once waits for it, and is not lost.
+void a_small_max_message_loses_nothing(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving("for line in session:lines() do portolan.sleep('1ms') session:write(line, '\\n') end",
+                       "max_message = '1KiB',"));
+  Client client(daemon.address("script"));
+  std::string all;
+  for (int line = 0; line < 200; ++line) all += fmt::format("{:050}\n", line);
+  assert_true(client.exchange(all, all.size()) == all);
+}
+
+// A client that is told "too long" again and again keeps nobody else waiting; nor does one whose lines take their time.
+void one_session_does_not_stop_the_others(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(R"(return { services = {
+      { plugin = 'script', name = 'stubborn', listen = 'tcp://127.0.0.1:0',
+        on_session = function(session) while session:is_open() do session:read_line({ max = 100 }) end end },
+      { plugin = 'script', name = 'slow', listen = 'tcp://127.0.0.1:0',
+        on_session = function(session) for line in session:lines() do for i = 1, 100000 do end end end },
+      { plugin = 'script', name = 'good', listen = 'tcp://127.0.0.1:0',
+        on_session = function(session) for line in session:lines() do session:write(line, '\n') end end },
+  } })");
+  Client stubborn(daemon.address("stubborn"));
+  assert_true(stubborn.send(std::string(5000, 'x')));
+  Client slow(daemon.address("slow"));
+  slow.send_what_fits(std::string(60'000, '\n'));
+  Client good(daemon.address("good"));
+  for (int turn = 0; turn < 20; ++turn) {
+    assert_true(good.send("hello\n"));
+    assert_string_equal(good.receive_line().c_str(), "hello\n");
+  }
+  slow.close_with_reset();
+  stubborn.close_with_reset();
+  assert_true(wait_until([&] { return daemon.counter("stubborn", "sessions_open") == 0; }));
+}
+
+// What a session has dialed ends with it, also when its task fails.
+void what_a_session_dialed_ends_with_it(void** state) {
+  Daemon& daemon = daemon_of(state);
+  ServerSocket server;
+  daemon.start(serving(fmt::format(
+      "local up = portolan.dial('{}') session:write('x') if session:read_line() == 'fail' then error('x') end "
+      "portolan.sleep('1h')",
+      server.address())));
+  for (const bool fails : {true, false}) {
+    Client client(daemon.address("script"));
+    Client upstream = server.accept();
+    assert_string_equal(client.receive(1).c_str(), "x");
+    assert_true(client.send(fails ? "fail\n" : "wait\n"));
+    if (!fails) client.close_with_reset();
+    upstream.receive_all();
+    assert_string_equal(to_text(upstream.end()), to_text(End::closed));
+  }
+}
+
+void too_many_hooks_that_wait_are_done_without(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      "return { script = { tasks = 10 }, services = { { plugin = 'echo', name = 'echo', mode = 'lines', "
+      "listen = 'tcp://127.0.0.1:0', on_line = function(line) portolan.sleep('100ms') return line:upper() end } } }");
+  std::vector<Client> clients(60);
+  for (Client& client : clients) {
+    client = Client(daemon.address("echo"));
+    assert_true(client.send("a\n"));
+  }
+  int upper = 0;
+  for (Client& client : clients) upper += client.receive_line() == "A\n" ? 1 : 0;
+  assert_in_range(upper, 10, 59);
+  assert_true(wait_until([&] { return daemon.log_has("tasks are alive already"); }));
+}
+
+void datagrams_are_answered_late(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      "return { services = { { plugin = 'script', name = 'script', listen = 'udp://127.0.0.1:0', "
+      "on_datagram = function(datagram) for i = 1, 3 do portolan.spawn(function() end) end "
+      "portolan.sleep('30ms') datagram:reply(datagram.data .. '!') end } } }");
+  std::vector<Client> clients(20);
+  for (Client& client : clients) {
+    client = Client(daemon.address("script", "udp"));
+    assert_true(client.send("hello"));
+  }
+  for (Client& client : clients) assert_string_equal(client.receive_datagram().c_str(), "hello!");
+}
+
 // ---- Scripts that mean harm ------------------------------------------------------------------------------------
 
 struct Harm {
@@ -396,6 +509,17 @@ void harm_is_stopped(void** state) {
        "tasks are alive|memory|stopped after|can be started"},
       {"local function f() portolan.spawn(f) portolan.spawn(f) end f() portolan.sleep(0.2) error('done')",
        "tasks are alive|memory|done|can be started"},
+      {"getmetatable(portolan.json.array()).__gc = function() end", "attempt to index"},
+      {"portolan.spawn(pcall, function() while true do end end) portolan.sleep(0.5) error('done')", "stopped after"},
+      {"local e, t = {}, {} for i = 1, 20000 do e[i] = i end for i = 1, 20000 do e[i] = nil end "
+       "for i = 1, 20000 do t[i] = e end portolan.json.encode(t) error('done')",
+       "stopped after|done"},
+      {"local up = portolan.dial('tcp://127.0.0.1:1') or session portolan.sleep(0.01) "
+       "up:read(nil, setmetatable({}, { __index = function() up:reset() end })) error('done')",
+       "done|has ended"},
+      {"local s, t = ('a'):rep(1 << 20), {} for i = 1, 3000 do t[i] = s .. (i % 2) end table.sort(t)",
+       "stopped after|memory"},
+      {"while true do string.packsize(('b'):rep(100000)) end", "stopped after|too long|too large|memory"},
       {"portolan.json.encode((function() local t = {} t[1] = t return t end)())", "nested deeper"},
       {"portolan.json.decode(('['):rep(100000)) error('done')", "done"},
       {"portolan.sleep(-1)", "not negative"},
@@ -405,7 +529,7 @@ void harm_is_stopped(void** state) {
       {"session:read(1e12)", "read takes from 1"},
       {"session:close() session:close() session:reset() session:write('x') session:finish() error('done')", "done"},
       {"session:reset() session:read_line() error('done')", "done"},
-      {"portolan.spawn(function() session:read_line() end) portolan.sleep(0.01) session:read_line()",
+      {"portolan.spawn(function() session:read(1000) end) portolan.sleep(0.01) session:read_line()",
        "another task reads"},
       {"table.sort({ 3, 2, 1 }, function() portolan.sleep(1) end)", "inside of a function"},
       {"('x'):gsub('x', function() session:read_line() end)", "inside of a function"},
@@ -513,6 +637,13 @@ int main() {
       TEST(a_reload_drops_no_session),
       TEST(a_stop_ends_tasks),
       TEST(a_script_bans),
+      TEST(a_large_frame_arrives_whole),
+      TEST(pipelined_lines_wait_for_a_slow_reader),
+      TEST(a_small_max_message_loses_nothing),
+      TEST(one_session_does_not_stop_the_others),
+      TEST(what_a_session_dialed_ends_with_it),
+      TEST(too_many_hooks_that_wait_are_done_without),
+      TEST(datagrams_are_answered_late),
       TEST(values_outlive_the_daemon),
       TEST(a_hook_waits_for_its_session_alone),
       cmocka_unit_test(a_script_runs_without_a_daemon),

@@ -28,19 +28,6 @@ std::string echo_service() {
       "    {{ plugin = \"echo\", name = \"echo\", listen = \"tcp://127.0.0.1:0\", mode = \"raw\", {} }},\n", kNoLimits);
 }
 
-const Series* find_labelled(const std::vector<Series>& all, std::string_view label) {
-  const auto found = std::ranges::find_if(all, [&](const Series& s) { return s.contender->label == label; });
-  return found != all.end() && found->usable() ? &*found : nullptr;
-}
-
-std::optional<double> median(const std::optional<Quartiles>& found) {
-  return found ? std::optional(found->median) : std::nullopt;
-}
-
-void add_remark(Table& table, const Series& series) {
-  if (!series.remark.empty()) table.notes.push_back(fmt::format("{}: {}", series.contender->label, series.remark));
-}
-
 }  // namespace
 
 std::vector<Table> bench_memory(const Options& options) {

@@ -56,7 +56,7 @@ Contender haproxy(const Servers& servers) {
       write_file(servers.directory() + "/haproxy.cfg",
                  fmt::format(kHaproxyFile, fmt::arg("script", script), fmt::arg("address", host_and_port(*address))));
   contender.command = servers.command({kHaproxy, "-db", "-f", file});
-  contender.address = address;
+  contender.address = *address;
   return contender;
 }
 

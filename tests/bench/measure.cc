@@ -121,6 +121,19 @@ Sample to_sample(Tally tally, double cpu_ns, double sleeps) {
           .remark = tally.lost == 0 ? "" : fmt::format("{} datagrams of one round were sent again", tally.lost)};
 }
 
+const Series* find_labelled(const std::vector<Series>& all, std::string_view label) {
+  const auto found = std::ranges::find_if(all, [&](const Series& s) { return s.contender->label == label; });
+  return found != all.end() && found->usable() ? &*found : nullptr;
+}
+
+std::optional<double> median(const std::optional<Quartiles>& found) {
+  return found ? std::optional(found->median) : std::nullopt;
+}
+
+void add_remark(Table& table, const Series& series) {
+  if (!series.remark.empty()) table.notes.push_back(fmt::format("{}: {}", series.contender->label, series.remark));
+}
+
 Row start_row(const Series& series) {
   Row row;
   row.server = series.contender->label;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,11 @@ struct Quartiles {
 std::optional<Quartiles> quartiles(std::vector<double> values);
 // Of the rounds in which both have a figure.
 std::optional<Quartiles> ratio_to(const Series& series, const Series& base, double Sample::* figure);
+
+std::optional<double> median(const std::optional<Quartiles>& found);
+// Null when there is none of this label, or it is of no use.
+const Series* find_labelled(const std::vector<Series>& all, std::string_view label);
+void add_remark(Table& table, const Series& series);
 
 using Measure = std::function<Result<Sample>(Process& server, const sockaddr_in& address)>;
 // Starts the server, measures it and stops it.

@@ -15,6 +15,7 @@ namespace portolan {
 namespace {
 
 constexpr const char* kStreamType = "portolan.stream";
+constexpr unsigned kMostAtOnce = 32;
 constexpr Duration kDialTimeout = std::chrono::seconds(10);
 // Of what a dialed peer is asked for: a session has the limits of its service.
 constexpr Duration kDialedTimeout = std::chrono::seconds(30);
@@ -60,6 +61,18 @@ struct StreamFunctions {
       return 3;
     }
     ScriptRuntime& runtime = stream.service_.runtime();
+    // At hand: but a task that is given all that waits has only one budget for it.
+    if (stream.in_data_ && stream.at_once_ < kMostAtOnce) {
+      const auto answer = request.look(stream.data_.substr(stream.used_));
+      if (answer.state == ReadRequest::Answer::State::complete &&
+          (stream.side_ == ScriptStream::Side::dialed || stream.stream_->admit(answer.used))) {
+        ++stream.at_once_;
+        stream.used_ += answer.used;
+        push_text(state, answer.value);
+        return 1;
+      }
+      request.scanned = 0;
+    }
     stream.request_ = std::move(request);
     stream.reader_ = &runtime.waiting(state);
     // What waits with core already is given again, from the loop.

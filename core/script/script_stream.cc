@@ -37,23 +37,26 @@ ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side)
 std::size_t ScriptStream::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
   in_turn_ = in_data_ = true;
   written_ = 0;
-  const std::size_t used = serve_reader(text_of(data));
+  data_ = text_of(data);
+  used_ = 0;
+  serve_reader();
   in_turn_ = in_data_ = false;
+  const std::size_t used = used_;
   // Nobody reads: what comes is kept, but not without end.
   if (!reader_ && data.size() - used >= std::min(kUnread, service_.input_limit() / 2)) stream.pause();
   return used;
 }
 
-std::size_t ScriptStream::serve_reader(std::string_view data) noexcept {
+void ScriptStream::serve_reader() noexcept {
   using State = ReadRequest::Answer::State;
   const Duration began = service_.runtime().time_spent();
-  std::size_t used = 0;
   while (reader_ && !closing_) {
-    const auto answer = request_.look(data.substr(used));
+    const auto answer = request_.look(data_.substr(used_));
     if (answer.state == State::incomplete) break;
     // Not now: it is asked again.
     if (answer.state == State::complete && side_ == Side::session && !stream_->admit(answer.used)) break;
-    used += answer.used;
+    used_ += answer.used;
+    at_once_ = 0;
     answer_reader(answer);
     // The others get their turn: one who asks again for what is too long would never come to an end here.
     if (answer.state == State::too_long || service_.runtime().time_spent() - began > WorkerIo::kTurn) {
@@ -61,7 +64,6 @@ std::size_t ScriptStream::serve_reader(std::string_view data) noexcept {
       break;
     }
   }
-  return used;
 }
 
 void ScriptStream::ask_again() noexcept {

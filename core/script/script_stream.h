@@ -61,8 +61,8 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
 
   void on_leader_end(Task& task, bool failed) noexcept override;
   void on_no_task() noexcept override { release(); }
-  // Gives the reader what it asked for from `data`; answers how much of it was used. It may have asked again and again.
-  std::size_t serve_reader(std::string_view data) noexcept;
+  // Gives the reader what it asked for from data_. It may have asked again and again.
+  void serve_reader() noexcept;
   void answer_reader(const ReadRequest::Answer& answer) noexcept;
   void fail_reader(std::string_view rest) noexcept;
   void wake_writers() noexcept;
@@ -86,6 +86,9 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   std::string tail_;         // not read when the peer ended
   std::string peer_;         // its address, once it was asked for
   std::size_t written_ = 0;  // in this turn
+  std::string_view data_;    // in on_data: what has come
+  std::size_t used_ = 0;     // of it
+  unsigned at_once_ = 0;     // reads answered without suspending the task: to suspend is to throw, in Lua as C++
   Duration timeout_{};       // of a read or write that names none; zero: none
   std::uint64_t id_;
   Transport transport_;

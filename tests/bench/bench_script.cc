@@ -26,7 +26,7 @@ end)
 // Without tune.lua.forced-yield and timeouts it stops a session's script after so many instructions or seconds.
 constexpr const char* kHaproxyFile = R"(global
   nbthread 1
-  maxconn 20000
+  maxconn 5000
   lua-load {script}
   tune.lua.service-timeout 1h
   tune.lua.session-timeout 1h

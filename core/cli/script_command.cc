@@ -1,4 +1,3 @@
-#include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/local_commands.h"
 #include "config/configuration.h"
@@ -12,7 +11,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 #include <string>
 
 namespace portolan {

@@ -24,6 +24,23 @@ void add_functions(lua_State* state, std::span<const LuaFunction> functions) {
   }
 }
 
+void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
+               lua_CFunction collect, lua_CFunction close) {
+  luaL_newmetatable(state, type);
+  lua_newtable(state);
+  add_functions(state, methods);
+  lua_setfield(state, -2, "__index");
+  lua_pushcfunction(state, collect);
+  lua_setfield(state, -2, "__gc");
+  if (close) {
+    lua_pushcfunction(state, close);
+    lua_setfield(state, -2, "__close");
+  }
+  lua_pushstring(state, shown);
+  lua_setfield(state, -2, "__metatable");
+  lua_pop(state, 1);
+}
+
 Duration check_duration(lua_State* state, int index) {
   Duration duration{};
   if (lua_type(state, index) == LUA_TNUMBER) {
@@ -64,6 +81,13 @@ std::string_view check_text(lua_State* state, int index) {
   std::size_t size = 0;
   const char* text = luaL_checklstring(state, index, &size);
   return {text, size};
+}
+
+std::string_view check_datagram(lua_State* state, int index) {
+  constexpr std::size_t kMost = 65'507;  // over IPv4
+  const std::string_view text = check_text(state, index);
+  if (text.size() > kMost) luaL_argerror(state, index, "a datagram has at most 65507 bytes");
+  return text;
 }
 
 void push_text(lua_State* state, std::string_view text) { lua_pushlstring(state, text.data(), text.size()); }

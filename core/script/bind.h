@@ -49,6 +49,10 @@ void bind_json(lua_State* state);
 void bind_net(lua_State* state);
 
 void add_functions(lua_State* state, std::span<const LuaFunction> functions);
+// The class `type` of objects with these methods. A script sees `shown` for its metatable, and can neither look into that nor
+// change it. `collect` ends the object; `close` is what leaving the scope of a <close> variable does, null: nothing.
+void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
+               lua_CFunction collect, lua_CFunction close = nullptr);
 
 // "5s", or a number of seconds; raises. Not negative, and at most ten years.
 Duration check_duration(lua_State* state, int index);
@@ -57,6 +61,8 @@ Duration timeout_option(lua_State* state, int index, Duration fallback);
 std::string_view check_text(lua_State* state, int index);
 // Pushes the field of the table, without asking a metatable, and answers its type: what runs nothing changes nothing.
 int push_field(lua_State* state, int index, const char* name);
+// A text that fits a datagram; raises.
+std::string_view check_datagram(lua_State* state, int index);
 void push_text(lua_State* state, std::string_view text);
 // nil and the reason.
 int push_failure(lua_State* state, std::string_view why);

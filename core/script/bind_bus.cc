@@ -178,15 +178,7 @@ const LuaArea kBusArea = {"portolan.", "Messages between services and workers.",
 const LuaArea kSubscriptionArea = {"subscription:", "What subscribe answers.", kSubscriptionFunctions};
 
 void bind_bus(lua_State* state) {
-  luaL_newmetatable(state, kSubscriptionType);
-  lua_newtable(state);
-  add_functions(state, kSubscriptionFunctions);
-  lua_setfield(state, -2, "__index");
-  const luaL_Reg meta[] = {{"__gc", &collect}, {"__close", &close}, {nullptr, nullptr}};
-  luaL_setfuncs(state, meta, 0);
-  lua_pushliteral(state, "subscription");
-  lua_setfield(state, -2, "__metatable");
-  lua_pop(state, 1);
+  add_class(state, kSubscriptionType, "subscription", kSubscriptionFunctions, &collect, &close);
   add_functions(state, kFunctions);
 }
 

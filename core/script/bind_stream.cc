@@ -270,7 +270,6 @@ struct StreamFunctions {
     stream->release();
     return 0;
   }
-  static int leave_scope(lua_State* state) { return close(state); }
 };
 
 void ScriptStream::push(lua_State* state) {
@@ -422,19 +421,14 @@ const LuaArea kStreamArea = {"stream:",
                              kStreamFunctions};
 
 void ScriptStream::open_metatable(lua_State* state) {
-  luaL_newmetatable(state, kStreamType);
-  lua_newtable(state);
-  add_functions(state, kStreamFunctions);
+  add_class(state, kStreamType, "stream", kStreamFunctions, &StreamFunctions::collect, &StreamFunctions::close);
+  // Its fields beside its methods.
+  luaL_getmetatable(state, kStreamType);
+  push_field(state, -1, "__index");
   lua_pushcclosure(state, &StreamFunctions::index, 1);
   lua_setfield(state, -2, "__index");
-  const luaL_Reg meta[] = {{"__gc", &StreamFunctions::collect},
-                           {"__close", &StreamFunctions::leave_scope},
-                           {"__tostring", &StreamFunctions::to_text},
-                           {nullptr, nullptr}};
-  luaL_setfuncs(state, meta, 0);
-  // Not to be looked into or changed by a script.
-  lua_pushliteral(state, "stream");
-  lua_setfield(state, -2, "__metatable");
+  lua_pushcfunction(state, &StreamFunctions::to_text);
+  lua_setfield(state, -2, "__tostring");
   lua_pop(state, 1);
 }
 

@@ -131,15 +131,7 @@ const LuaArea kTaskArea = {"portolan.", "Time, and work beside the work.", kFunc
 const LuaArea kTaskObjectArea = {"task:", "What spawn, every and after answer.", kTaskFunctions};
 
 void bind_tasks(lua_State* state) {
-  luaL_newmetatable(state, kTaskType);
-  lua_newtable(state);
-  add_functions(state, kTaskFunctions);
-  lua_setfield(state, -2, "__index");
-  lua_pushcfunction(state, &collect);
-  lua_setfield(state, -2, "__gc");
-  lua_pushliteral(state, "task");
-  lua_setfield(state, -2, "__metatable");
-  lua_pop(state, 1);
+  add_class(state, kTaskType, "task", kTaskFunctions, &collect);
   add_functions(state, kFunctions);
 }
 

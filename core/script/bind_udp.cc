@@ -75,9 +75,7 @@ class ScriptLink final : public DatagramLinkHandler, public Wait {
 ScriptLink& self(lua_State* state) { return *static_cast<ScriptLink*>(luaL_checkudata(state, 1, kLinkType)); }
 
 int send(lua_State* state) {
-  const std::string_view text = check_text(state, 2);
-  if (text.size() > 65'507) luaL_argerror(state, 2, "a datagram has at most 65507 bytes");
-  if (!self(state).send(text)) return push_failure(state, "closed");
+  if (!self(state).send(check_datagram(state, 2))) return push_failure(state, "closed");
   lua_pushboolean(state, 1);
   return 1;
 }
@@ -118,15 +116,7 @@ const LuaArea kUdpArea = {"portolan.", "Datagrams to others.", kFunctions};
 const LuaArea kUdpObjectArea = {"socket:", "What udp answers.", kLinkFunctions};
 
 void bind_udp(lua_State* state) {
-  luaL_newmetatable(state, kLinkType);
-  lua_newtable(state);
-  add_functions(state, kLinkFunctions);
-  lua_setfield(state, -2, "__index");
-  const luaL_Reg meta[] = {{"__gc", &collect}, {"__close", &close}, {nullptr, nullptr}};
-  luaL_setfuncs(state, meta, 0);
-  lua_pushliteral(state, "socket");
-  lua_setfield(state, -2, "__metatable");
-  lua_pop(state, 1);
+  add_class(state, kLinkType, "socket", kLinkFunctions, &collect, &close);
   add_functions(state, kFunctions);
 }
 

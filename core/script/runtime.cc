@@ -14,8 +14,6 @@
 namespace portolan {
 namespace {
 
-// Instructions bound a call; this is for what they do not measure (a comparison of two long texts is one).
-constexpr Duration kCallTime = std::chrono::milliseconds(250);
 constexpr std::size_t kSpareCoroutines = 256;
 constexpr int kTraceDepth = 8;
 // Room on a task's stack for what it is woken with.
@@ -74,12 +72,20 @@ void ScriptRuntime::attach(WorkerIo& io) {
 
 bool ScriptRuntime::lua_room(lua_State* state) noexcept { return lua_checkstack(state, kRoom) != 0; }
 
+bool ScriptRuntime::full(ScriptService& service, std::string_view name) noexcept {
+  if (tasks_ < limits_.tasks) return false;
+  service.report(name, fmt::format("{} tasks are alive already (script.tasks is the limit)", tasks_));
+  return true;
+}
+
+void ScriptRuntime::leave_lines(Task& task) noexcept {
+  if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
+  if (task.queued) std::erase(ready_, &task);
+}
+
 Task* ScriptRuntime::prepare(ScriptService& service, TaskGroup* group, std::string_view name) noexcept {
   if (service.stopped() || (!group && service.drains())) return nullptr;
-  if (tasks_ >= limits_.tasks) {
-    service.report(name, fmt::format("{} tasks are alive already (script.tasks is the limit)", tasks_));
-    return nullptr;
-  }
+  if (full(service, name)) return nullptr;
   std::unique_ptr<Task> task;
   try {
     task = std::make_unique<Task>();
@@ -199,8 +205,7 @@ void ScriptRuntime::finish(Task& task, bool failed) noexcept {
 }
 
 void ScriptRuntime::forget(Task& task) noexcept {
-  if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
-  if (task.queued) std::erase(ready_, &task);
+  leave_lines(task);
   if (task.handle) task.handle->task = nullptr;
   if (task.gone) *task.gone = true;
   TaskGroup* group = task.group;
@@ -335,16 +340,12 @@ void ScriptRuntime::leave(Duration spent) noexcept {
 }
 
 void ScriptRuntime::discard(Task& task) noexcept {
-  if (task.armed != Duration::zero()) later_.erase({task.armed, &task});
-  if (task.queued) std::erase(ready_, &task);
+  leave_lines(task);
   if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
 }
 
 bool ScriptRuntime::adopt(std::unique_ptr<Task>& task) noexcept {
-  if (tasks_ >= limits_.tasks) {
-    task->service->report(task->name, fmt::format("{} tasks are alive already (script.tasks is the limit)", tasks_));
-    return false;
-  }
+  if (full(*task->service, task->name)) return false;
   if (!contain("a hook that waits", [&] { task->service->add(*task); })) return false;
   ++tasks_;
   (void)task.release();

@@ -34,6 +34,9 @@ class ScriptRuntime {
     std::size_t tasks = 0;
     Duration hook_timeout{};  // of a hook that a session waits for
   };
+  // Of the processor, for a call or a resume: instructions do not measure all (a comparison of two long texts is one).
+  static constexpr Duration kCallTime = std::chrono::milliseconds(250);
+
   explicit ScriptRuntime(const Limits& limits);
   ~ScriptRuntime();
 
@@ -42,7 +45,6 @@ class ScriptRuntime {
   lua_State* state() const noexcept { return sandbox_.state(); }
   // Once there is a loop; without one no task may be started.
   void attach(WorkerIo& io);
-  WorkerIo* io() const noexcept { return io_; }
   const std::shared_ptr<ScriptBus::Inbox>& inbox();  // where what is published arrives
 
   // ---- For those who start and wake ----
@@ -127,6 +129,8 @@ class ScriptRuntime {
     }
     return false;
   }
+  bool full(ScriptService& service, std::string_view name) noexcept;  // says so
+  void leave_lines(Task& task) noexcept;                              // those of the ready and of the deadlines
   static bool lua_room(lua_State* state) noexcept;
   void out_of_memory(Task& task) noexcept;
   void end_badly(Task& task, std::string_view why) noexcept;

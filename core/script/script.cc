@@ -26,8 +26,6 @@ namespace portolan {
 namespace {
 
 constexpr std::uint64_t kLoadInstructions = 100'000'000;
-// Instructions bound a call; this is for what they do not measure (a comparison of two long texts is one).
-constexpr Duration kCallTime = std::chrono::milliseconds(250);
 
 }  // namespace
 
@@ -294,7 +292,7 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
   try {
     sandbox_.set_log(LogLevel::info, hook.service_);
     lua_settop(coroutine_, 0);  // results of the call before: valid until now
-    sandbox_.begin(coroutine_, runtime_.instructions(), kCallTime);
+    sandbox_.begin(coroutine_, runtime_.instructions(), ScriptRuntime::kCallTime);
     const std::size_t count = std::min(arguments.size(), hook.most_arguments_);
     int status = LUA_ERRMEM;
     int results_count = 0;

@@ -3,8 +3,8 @@
 // Made from the same bytes that were checked on the main thread. The state has a memory cap (its allocator) and every
 // call an instruction budget. Nothing in it outlives it; a plugin reaches it only through Hook. One worker's thread.
 //
-// A plugin may wait for what a hook returns, then the hook may not wait for anything; or have it run as a task (runtime.h),
-// which may.
+// A hook that a plugin waits for may not wait for anything, unless the plugin can put its message off (Hook::ask); one that
+// runs as a task (runtime.h) may.
 #pragma once
 
 #include "config/configuration.h"

@@ -34,8 +34,7 @@ Box& self(lua_State* state) { return *static_cast<Box*>(luaL_checkudata(state, 1
 
 int reply(lua_State* state) {
   Box& box = self(state);
-  const std::string_view text = check_text(state, 2);
-  if (text.size() > 65'507) luaL_argerror(state, 2, "a datagram has at most 65507 bytes");
+  const std::string_view text = check_datagram(state, 2);
   if (!box.way->peer) return push_failure(state, "the session of the peer has ended");
   box.way->peer->reply(text);
   lua_pushboolean(state, 1);
@@ -92,13 +91,11 @@ ScriptDatagram::~ScriptDatagram() {
 }
 
 void ScriptDatagram::open_metatable(lua_State* state) {
-  luaL_newmetatable(state, kDatagramType);
+  add_class(state, kDatagramType, "datagram", kFunctions, &collect);
+  // Its fields beside its methods.
+  luaL_getmetatable(state, kDatagramType);
   lua_pushcfunction(state, &index);
   lua_setfield(state, -2, "__index");
-  lua_pushcfunction(state, &collect);
-  lua_setfield(state, -2, "__gc");
-  lua_pushliteral(state, "datagram");
-  lua_setfield(state, -2, "__metatable");
   lua_pop(state, 1);
 }
 

@@ -97,8 +97,7 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   bool in_turn_ = false;  // what is written is gathered
   bool in_data_ = false;  // what is read is at hand
   bool finished_ = false;
-  bool in_lua_ = false;  // Lua refers to it
-  bool paused_ = false;
+  bool in_lua_ = false;   // Lua refers to it
   bool ended_ = false;    // the peer has
   bool closing_ = false;  // the script has closed it
 };

@@ -34,6 +34,22 @@ class StubStream : public Stream {
   ~StubStream() = default;
 };
 
+// No option is set, and all are zero or empty.
+struct NoOptions final : Options {
+  bool has(std::string_view) const noexcept override { return false; }
+  bool boolean(std::string_view) const noexcept override { return false; }
+  std::int64_t integer(std::string_view) const noexcept override { return 0; }
+  double number(std::string_view) const noexcept override { return 0; }
+  Duration duration(std::string_view) const noexcept override { return {}; }
+  std::string_view text(std::string_view) const noexcept override { return {}; }
+  std::size_t count(std::string_view) const noexcept override { return 0; }
+  std::string_view text_at(std::string_view, std::size_t) const noexcept override { return {}; }
+  const Options& table(std::string_view) const noexcept override { return *this; }
+  const Options& table_at(std::string_view, std::size_t) const noexcept override { return *this; }
+  std::uint8_t listens() const noexcept override { return 0; }
+  bool has_hook(std::string_view) const noexcept override { return false; }
+};
+
 class StubContext : public Context {
  public:
   std::string_view service_name() const noexcept override { return "test"; }

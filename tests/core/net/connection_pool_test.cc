@@ -2,6 +2,7 @@
 #include "net/connection_pool.h"
 
 #include "plugin/instance.h"
+#include "support/contract_stubs.h"
 
 #include "support/cmocka.h"
 #include "support/waiting.h"
@@ -28,21 +29,6 @@ constexpr Descriptor kNothing{
     .summary = "uses a pool",
     .transports = kStreams,
     .make = [](Context&, const Options&, Problems&) noexcept -> Service* { return new Nothing; }};
-
-struct NoOptions final : Options {
-  bool has(std::string_view) const noexcept override { return false; }
-  bool boolean(std::string_view) const noexcept override { return false; }
-  std::int64_t integer(std::string_view) const noexcept override { return 0; }
-  double number(std::string_view) const noexcept override { return 0; }
-  Duration duration(std::string_view) const noexcept override { return {}; }
-  std::string_view text(std::string_view) const noexcept override { return {}; }
-  std::size_t count(std::string_view) const noexcept override { return 0; }
-  std::string_view text_at(std::string_view, std::size_t) const noexcept override { return {}; }
-  const Options& table(std::string_view) const noexcept override { return *this; }
-  const Options& table_at(std::string_view, std::size_t) const noexcept override { return *this; }
-  std::uint8_t listens() const noexcept override { return 0; }
-  bool has_hook(std::string_view) const noexcept override { return false; }
-};
 
 // Whoever wants a connection. By itself it keeps it, and consumes all.
 struct User final : DialHandler, StreamHandler {
@@ -94,7 +80,7 @@ struct Bench {
   void begin(const PoolOptions& options) {
     configuration.name = "nothing";
     configuration.plugin = &kNothing;
-    configuration.options = std::make_shared<NoOptions>();
+    configuration.options = std::make_shared<portolan::testing::NoOptions>();
     shared->stats = std::make_shared<ServiceStats>("nothing", kNothing, 1);
     instance = std::move(*Instance::make(io, {.configuration = configuration, .shared = shared, .tls = nullptr}));
     listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -3,6 +3,7 @@
 
 #include "net/address.h"
 #include "plugin/instance.h"
+#include "support/contract_stubs.h"
 
 #include "support/cmocka.h"
 #include "support/waiting.h"
@@ -78,21 +79,6 @@ constexpr Descriptor kProbe{
     .transports = kStreams,
     .make = [](Context&, const Options&, Problems&) noexcept -> Service* { return new ProbeService; }};
 
-struct NoOptions final : Options {
-  bool has(std::string_view) const noexcept override { return false; }
-  bool boolean(std::string_view) const noexcept override { return false; }
-  std::int64_t integer(std::string_view) const noexcept override { return 0; }
-  double number(std::string_view) const noexcept override { return 0; }
-  Duration duration(std::string_view) const noexcept override { return {}; }
-  std::string_view text(std::string_view) const noexcept override { return {}; }
-  std::size_t count(std::string_view) const noexcept override { return 0; }
-  std::string_view text_at(std::string_view, std::size_t) const noexcept override { return {}; }
-  const Options& table(std::string_view) const noexcept override { return *this; }
-  const Options& table_at(std::string_view, std::size_t) const noexcept override { return *this; }
-  std::uint8_t listens() const noexcept override { return 0; }
-  bool has_hook(std::string_view) const noexcept override { return false; }
-};
-
 // Everything a stream needs, and the other end of its connection.
 struct Bench {
   Probe probe;
@@ -107,7 +93,7 @@ struct Bench {
     g_probe = &probe;
     configuration.name = "probe";
     configuration.plugin = &kProbe;
-    configuration.options = std::make_shared<NoOptions>();
+    configuration.options = std::make_shared<portolan::testing::NoOptions>();
     shared->stats = std::make_shared<ServiceStats>("probe", kProbe, 1);
     instance = std::move(*Instance::make(io, {.configuration = configuration, .shared = shared, .tls = nullptr}));
     connect();

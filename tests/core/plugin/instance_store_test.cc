@@ -1,6 +1,7 @@
 // What a service hands to the store and asks of it: under its own name, answered on its own thread, and never once it has
 // gone.
 #include "plugin/instance.h"
+#include "support/contract_stubs.h"
 #include "support/waiting.h"
 
 #include <thread>
@@ -73,21 +74,6 @@ constexpr Descriptor kQuiet{
     .transports = kStreams,
     .make = [](Context&, const Options&, Problems&) noexcept -> Service* { return new QuietService; }};
 
-struct NoOptions final : Options {
-  bool has(std::string_view) const noexcept override { return false; }
-  bool boolean(std::string_view) const noexcept override { return false; }
-  std::int64_t integer(std::string_view) const noexcept override { return 0; }
-  double number(std::string_view) const noexcept override { return 0; }
-  Duration duration(std::string_view) const noexcept override { return {}; }
-  std::string_view text(std::string_view) const noexcept override { return {}; }
-  std::size_t count(std::string_view) const noexcept override { return 0; }
-  std::string_view text_at(std::string_view, std::size_t) const noexcept override { return {}; }
-  const Options& table(std::string_view) const noexcept override { return *this; }
-  const Options& table_at(std::string_view, std::size_t) const noexcept override { return *this; }
-  std::uint8_t listens() const noexcept override { return 0; }
-  bool has_hook(std::string_view) const noexcept override { return false; }
-};
-
 struct Bench {
   FakeStore store;
   Heard heard;
@@ -101,7 +87,7 @@ struct Bench {
   void begin(StoreAccess* access) {
     configuration.name = "lobby";
     configuration.plugin = &kQuiet;
-    configuration.options = std::make_shared<NoOptions>();
+    configuration.options = std::make_shared<portolan::testing::NoOptions>();
     shared->stats = std::make_shared<ServiceStats>("lobby", kQuiet, 1);
     if (access) io.set_store(*access);
     instance = std::move(*Instance::make(io, {.configuration = configuration, .shared = shared, .tls = nullptr}));

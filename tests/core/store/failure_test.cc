@@ -17,18 +17,6 @@ using namespace portolan::testing;
 
 namespace {
 
-void limit_file_size(rlim_t bytes) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = bytes;
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-}
-
-int lift_limit_and_end(void** state) {
-  limit_file_size(RLIM_INFINITY);
-  return end_fixture(state);
-}
-
 SessionRecord session(std::uint64_t id) {
   SessionRecord record;
   record.id = id;

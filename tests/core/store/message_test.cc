@@ -182,17 +182,6 @@ void any_thread_may_keep(void** state) {
   assert_int_equal(f.store->health().records_lost, 0);
 }
 
-void limit_file_size(rlim_t bytes) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = bytes;
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-}
-int lift_limit_and_end(void** state) {
-  limit_file_size(RLIM_INFINITY);
-  return end_fixture(state);
-}
-
 void a_disk_that_fails_loses_none_within_the_bound(void** state) {
   StoreFixture& f = fixture_of(state);
   std::signal(SIGXFSZ, SIG_IGN);

@@ -198,17 +198,6 @@ void an_increment_wants_an_integer(void** state) {
   assert_int_equal(*f.store->increment("web", "window", 1, unix_ms() + 3'600'000), 1);
 }
 
-void limit_file_size(rlim_t bytes) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = bytes;
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-}
-int lift_limit_and_end(void** state) {
-  limit_file_size(RLIM_INFINITY);
-  return end_fixture(state);
-}
-
 // Every write past the limit fails, as on a broken disk.
 void a_disk_that_fails_loses_no_value(void** state) {
   StoreFixture& f = fixture_of(state);

@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "support/cmocka.h"  // last: it has a macro named fail
@@ -81,6 +82,18 @@ inline int end_fixture(void** state) {
   return 0;
 }
 inline StoreFixture& fixture_of(void** state) { return *static_cast<StoreFixture*>(*state); }
+
+// Every write past the limit fails, as on a broken disk, until lift_limit_and_end, the tear-down of a test that sets one.
+inline void limit_file_size(rlim_t bytes) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_FSIZE, &limit);
+  limit.rlim_cur = bytes;
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+}
+inline int lift_limit_and_end(void** state) {
+  limit_file_size(RLIM_INFINITY);
+  return end_fixture(state);
+}
 
 inline bool contains(const std::string& text, std::string_view part) {
   if (text.find(part) != std::string::npos) return true;

@@ -119,7 +119,7 @@ void write_value(lua_State* state, int index, std::string& out, int depth) {
       }
       const lua_Number number = lua_tonumber(state, index);
       if (!std::isfinite(number)) luaL_error(state, "JSON has no number for %f", number);
-      // The shortest text that reads as the same number. (std::to_chars has tables of 400 kB for it.)
+      // The shortest text that reads as the same number. (std::to_chars would bring large tables of its own.)
       out.append(digits, fmt::format_to_n(digits, sizeof digits, "{}", number).size);
       return;
     }

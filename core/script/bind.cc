@@ -41,6 +41,31 @@ void add_class(lua_State* state, const char* type, const char* shown, std::span<
   lua_pop(state, 1);
 }
 
+// Behind it is the object, aligned for anything.
+struct alignas(std::max_align_t) ObjectHead {
+  const char* type;
+};
+
+void* object_room(lua_State* state, std::size_t size) {
+  auto* head = static_cast<ObjectHead*>(lua_newuserdatauv(state, sizeof(ObjectHead) + size, 1));
+  head->type = nullptr;
+  return head + 1;
+}
+
+void name_object(lua_State* state, const char* type) {
+  static_cast<ObjectHead*>(lua_touserdata(state, -1))->type = type;
+  luaL_setmetatable(state, type);
+}
+
+void* check_object(lua_State* state, int index, const char* type) {
+  if (lua_type(state, index) == LUA_TUSERDATA) {
+    auto* head = static_cast<ObjectHead*>(lua_touserdata(state, index));
+    if (head->type == type) return head + 1;
+  }
+  luaL_typeerror(state, index, type);
+  return nullptr;
+}
+
 Duration check_duration(lua_State* state, int index) {
   Duration duration{};
   if (lua_type(state, index) == LUA_TNUMBER) {

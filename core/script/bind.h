@@ -9,9 +9,12 @@
 
 #include <lua.hpp>
 
+#include <cstddef>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace portolan {
 
@@ -53,6 +56,22 @@ void add_functions(lua_State* state, std::span<const LuaFunction> functions);
 // change it. `collect` ends the object; `close` is what leaving the scope of a <close> variable does, null: nothing.
 void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
                lua_CFunction collect, lua_CFunction close = nullptr);
+
+// Objects of such a class. Each begins with the address of its type's name: to compare that is quicker than to look for a
+// metatable, and nobody but these functions makes objects that a script can lay its hands on.
+void* object_room(lua_State* state, std::size_t size);              // left on the stack, of no class yet
+void name_object(lua_State* state, const char* type);               // what is on top of the stack
+void* check_object(lua_State* state, int index, const char* type);  // raises when it is something else
+template <typename Object, typename... Arguments>
+Object& push_object(lua_State* state, const char* type, Arguments&&... arguments) {
+  auto* object = new (object_room(state, sizeof(Object))) Object(std::forward<Arguments>(arguments)...);
+  name_object(state, type);
+  return *object;
+}
+template <typename Object>
+Object& check_object(lua_State* state, int index, const char* type) {
+  return *static_cast<Object*>(check_object(state, index, type));
+}
 
 // "5s", or a number of seconds; raises. Not negative, and at most ten years.
 Duration check_duration(lua_State* state, int index);

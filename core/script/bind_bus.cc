@@ -95,9 +95,7 @@ class Subscription final : public ScriptBus::Listener, public Wait {
   bool open_ = true;
 };
 
-Subscription& self(lua_State* state) {
-  return *static_cast<Subscription*>(luaL_checkudata(state, 1, kSubscriptionType));
-}
+Subscription& self(lua_State* state) { return check_object<Subscription>(state, 1, kSubscriptionType); }
 
 int receive(lua_State* state) {
   Subscription& subscription = self(state);
@@ -153,9 +151,8 @@ int subscribe(lua_State* state) {
     lua_pop(state, 1);
   }
   check_service(state);
-  void* memory = lua_newuserdatauv(state, sizeof(Subscription), 0);
-  new (memory) Subscription(ScriptRuntime::of(state), std::move(pattern), static_cast<std::size_t>(most));
-  luaL_setmetatable(state, kSubscriptionType);
+  push_object<Subscription>(state, kSubscriptionType, ScriptRuntime::of(state), std::move(pattern),
+                            static_cast<std::size_t>(most));
   return 1;
 }
 

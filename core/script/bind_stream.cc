@@ -24,8 +24,8 @@ constexpr Duration kDialedTimeout = std::chrono::seconds(30);
 
 // What `object` is in Lua: a pointer that outlives the stream.
 struct StreamFunctions {
-  static ScriptStream** box(lua_State* state, int index) {
-    return static_cast<ScriptStream**>(luaL_checkudata(state, index, kStreamType));
+  static ScriptStream*& box(lua_State* state, int index) {
+    return check_object<ScriptStream*>(state, index, kStreamType);
   }
   static ScriptStream& self(lua_State* state) { return ScriptStream::check(state, 1); }
 
@@ -152,29 +152,27 @@ struct StreamFunctions {
   }
 
   // ---- Writing -----------------------------------------------------------------------------------------------
-  static int write(lua_State* state) {
-    self(state);
-    for (int index = 2; index <= lua_gettop(state); ++index) check_text(state, index);
-    return write_on(state, LUA_OK, 0);
-  }
+  static int write(lua_State* state) { return write_texts(state, self(state)); }
 
-  static int write_on(lua_State* state, int, lua_KContext texts) {
-    ScriptStream& stream = self(state);
+  // The texts are what is on the stack from 2 on.
+  static int write_texts(lua_State* state, ScriptStream& stream) {
     ScriptRuntime& runtime = stream.service_.runtime();
-    if (texts != 0) {
-      lua_settop(state, static_cast<int>(texts));
-      runtime.check_cancelled(state);
-    }
-    if (!stream.stream_ || stream.closing_ || stream.finished_) return push_failure(state, stream.end_reason());
     const int top = lua_gettop(state);
     std::size_t size = 0;
     for (int index = 2; index <= top; ++index) size += check_text(state, index).size();
-    const std::size_t before = stream.in_turn_ ? stream.written_ + stream.stream_->unsent() : stream.stream_->unsent();
-    if (before > 0 && before + size > stream.service_.output_limit()) {
+    while (true) {
+      if (!stream.stream_ || stream.closing_ || stream.finished_) return push_failure(state, stream.end_reason());
+      const std::size_t before =
+          stream.in_turn_ ? stream.written_ + stream.stream_->unsent() : stream.stream_->unsent();
+      if (before == 0 || before + size <= stream.service_.output_limit()) break;
       if (!runtime.current()) return push_failure(state, "its peer does not read what was written before");
-      if (stream.in_turn_) return runtime.wait_turn(state, &write_on);
-      stream.writers_.push_back(&runtime.waiting(state));
-      return runtime.wait(state, stream.writing_, stream.timeout_, &write_on);
+      if (stream.in_turn_) {
+        runtime.wait_turn(state);
+      } else {
+        stream.writers_.push_back(&runtime.waiting(state));
+        // Woken with something: its time is over.
+        if (const int failure = runtime.wait(state, stream.writing_, stream.timeout_); failure > 0) return failure;
+      }
     }
     if (stream.in_turn_ || top == 2) {
       for (int index = 2; index <= top; ++index) stream.stream_->write(check_text(state, index));
@@ -192,7 +190,7 @@ struct StreamFunctions {
 
   // write_frame(text, options?)
   static int write_frame(lua_State* state) {
-    self(state);
+    ScriptStream& stream = self(state);
     const std::string_view text = check_text(state, 2);
     unsigned header = 4;
     bool little_endian = false;
@@ -206,7 +204,7 @@ struct StreamFunctions {
     lua_settop(state, 2);
     lua_pushlstring(state, length, header);
     lua_insert(state, 2);
-    return write_on(state, LUA_OK, 0);
+    return write_texts(state, stream);
   }
 
   // ---- The rest ----------------------------------------------------------------------------------------------
@@ -237,9 +235,9 @@ struct StreamFunctions {
 
   // Functions by name, and what describes the stream.
   static int index(lua_State* state) {
-    ScriptStream& stream = self(state);
     lua_pushvalue(state, 2);
     if (lua_rawget(state, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+    ScriptStream& stream = self(state);
     const std::string_view key = lua_type(state, 2) == LUA_TSTRING ? check_text(state, 2) : std::string_view();
     if (key == "id") {
       lua_pushinteger(state, static_cast<lua_Integer>(stream.id_));
@@ -263,7 +261,7 @@ struct StreamFunctions {
   }
   // Collected: a session goes on with its task, a dialed connection is of no use to anybody.
   static int collect(lua_State* state) {
-    ScriptStream* stream = std::exchange(*box(state, 1), nullptr);
+    ScriptStream* stream = std::exchange(box(state, 1), nullptr);
     if (!stream) return 0;
     stream->in_lua_ = false;
     if (stream->side_ == ScriptStream::Side::dialed && stream->stream_) stream->stream_->close();
@@ -273,15 +271,12 @@ struct StreamFunctions {
 };
 
 void ScriptStream::push(lua_State* state) {
-  auto** box = static_cast<ScriptStream**>(lua_newuserdatauv(state, sizeof(ScriptStream*), 0));
-  *box = nullptr;
-  luaL_setmetatable(state, kStreamType);
-  *box = this;
+  push_object<ScriptStream*>(state, kStreamType, this);
   in_lua_ = true;
 }
 
 ScriptStream& ScriptStream::check(lua_State* state, int index) {
-  ScriptStream* stream = *StreamFunctions::box(state, index);
+  ScriptStream* stream = StreamFunctions::box(state, index);
   if (!stream) luaL_argerror(state, index, "a stream that is gone");
   return *stream;
 }

@@ -24,12 +24,7 @@ int sleep(lua_State* state) {
 }
 
 // Leaves the object that stands for the task. Raises.
-void push_task(lua_State* state, Task& task) {
-  auto* handle = static_cast<TaskHandle*>(lua_newuserdatauv(state, sizeof(TaskHandle), 0));
-  handle->task = &task;
-  task.handle = handle;
-  luaL_setmetatable(state, kTaskType);
-}
+void push_task(lua_State* state, Task& task) { task.handle = &push_object<TaskHandle>(state, kTaskType, &task); }
 
 int spawn(lua_State* state) {
   luaL_checktype(state, 1, LUA_TFUNCTION);
@@ -38,32 +33,23 @@ int spawn(lua_State* state) {
 }
 
 // ---- every, after: a task that sleeps and calls ------------------------------------------------------------------
-// Its stack: the function, the interval in ns, whether it goes on.
 
-int call_after(lua_State* state, int status, lua_KContext called);
-
-int sleep_before(lua_State* state) {
-  const Duration interval(lua_tointeger(state, 2));
-  return ScriptRuntime::of(state).wait(state, sleeping, interval, &call_after);
-}
-
-int call_after(lua_State* state, int status, lua_KContext called) {
+// Its arguments: the function, the interval in ns, whether it goes on.
+int call_later(lua_State* state) {
   ScriptRuntime& runtime = ScriptRuntime::of(state);
-  constexpr lua_KContext kCalled = -1;
-  if (called != kCalled) {
-    runtime.check_cancelled(state);
+  const Duration interval(lua_tointeger(state, 2));
+  do {
+    runtime.wait(state, sleeping, interval);
     lua_settop(state, 3);
     lua_pushvalue(state, 1);
-    status = lua_pcallk(state, 0, 0, 0, kCalled, &call_after);
-  }
-  if (status != LUA_OK && status != LUA_YIELD) {
     // One failure does not end what is to be done again.
-    const std::string why = runtime.sandbox().failure(state, status);
-    Task& task = runtime.waiting(state);
-    task.service->report(task.name, why);
-  }
-  lua_settop(state, 3);
-  return lua_toboolean(state, 3) != 0 ? sleep_before(state) : 0;
+    if (const int status = lua_pcall(state, 0, 0, 0); status != LUA_OK) {
+      const std::string why = runtime.sandbox().failure(state, status);
+      Task& task = runtime.waiting(state);
+      task.service->report(task.name, why);
+    }
+  } while (lua_toboolean(state, 3) != 0);
+  return 0;
 }
 
 int begin_timer(lua_State* state, bool repeat) {
@@ -71,7 +57,7 @@ int begin_timer(lua_State* state, bool repeat) {
   luaL_checktype(state, 2, LUA_TFUNCTION);
   if (repeat && interval < std::chrono::milliseconds(1)) luaL_argerror(state, 1, "at least 1 ms");
   lua_settop(state, 2);
-  lua_pushcfunction(state, &sleep_before);
+  lua_pushcfunction(state, &call_later);
   lua_pushvalue(state, 2);
   lua_pushinteger(state, std::max<lua_Integer>(interval.count(), 1));
   lua_pushboolean(state, repeat ? 1 : 0);
@@ -84,7 +70,7 @@ int after(lua_State* state) { return begin_timer(state, false); }
 
 // ---- The object ----------------------------------------------------------------------------------------------------
 
-TaskHandle& self(lua_State* state) { return *static_cast<TaskHandle*>(luaL_checkudata(state, 1, kTaskType)); }
+TaskHandle& self(lua_State* state) { return check_object<TaskHandle>(state, 1, kTaskType); }
 
 int cancel(lua_State* state) {
   Task* task = self(state).task;

@@ -72,7 +72,7 @@ class ScriptLink final : public DatagramLinkHandler, public Wait {
   std::deque<std::string> waiting_;
 };
 
-ScriptLink& self(lua_State* state) { return *static_cast<ScriptLink*>(luaL_checkudata(state, 1, kLinkType)); }
+ScriptLink& self(lua_State* state) { return check_object<ScriptLink>(state, 1, kLinkType); }
 
 int send(lua_State* state) {
   if (!self(state).send(check_datagram(state, 2))) return push_failure(state, "closed");
@@ -94,10 +94,8 @@ int udp(lua_State* state) {
   const auto target = service.target({.address = check_text(state, 1)});
   if (!target) return push_failure(state, target.error());
   if ((*target)->transport() != Transport::udp) return push_failure(state, "not a udp:// address: use portolan.dial");
-  void* memory = lua_newuserdatauv(state, sizeof(ScriptLink), 0);
-  auto* link = new (memory) ScriptLink(service);
-  luaL_setmetatable(state, kLinkType);
-  if (!link->open(**target)) return push_failure(state, "it cannot be sent to: the log says why");
+  if (!push_object<ScriptLink>(state, kLinkType, service).open(**target))
+    return push_failure(state, "it cannot be sent to: the log says why");
   return 1;
 }
 

@@ -10,19 +10,30 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
+#include <tuple>
 
 namespace portolan {
 namespace {
 
-constexpr std::size_t kSpareCoroutines = 256;
+constexpr std::size_t kSpareThreads = 256;
+constexpr std::size_t kSpareFibers = 16;  // a stack that was deep keeps its pages
 constexpr int kTraceDepth = 8;
 // Room on a task's stack for what it is woken with.
 constexpr int kRoom = 32;
 
-// What a waiting function returns is what its task was woken with.
-int after_wait(lua_State* state, int, lua_KContext before) {
-  ScriptRuntime::of(state).check_cancelled(state);
-  return lua_gettop(state) - static_cast<int>(before);
+// What a task's fiber runs.
+void run_body(void* pointer) noexcept {
+  Task& task = *static_cast<Task*>(pointer);
+  int results = 0;
+  task.status = LUA_ERRMEM;
+  try {
+    task.status =
+        lua_resume(task.state, ScriptRuntime::of(task.state).state(), std::exchange(task.values, 0), &results);
+  } catch (const LuaPanic&) {
+    // Lua itself found no memory to begin.
+  }
+  task.values = results;
 }
 
 }  // namespace
@@ -39,6 +50,13 @@ ScriptRuntime::ScriptRuntime(const Limits& limits)
                 .memory_hint = " (script.memory is the limit)",
                 .instructions_hint = " (script.instructions is the limit)"}) {
   sandbox_.set_runtime(this);
+  spare_fibers_.reserve(kSpareFibers);
+  try {
+    pushes_ = lua_newthread(state());
+    luaL_ref(state(), LUA_REGISTRYINDEX);
+  } catch (const LuaPanic&) {
+    throw std::bad_alloc();
+  }
 }
 
 ScriptRuntime::~ScriptRuntime() {
@@ -72,6 +90,16 @@ void ScriptRuntime::attach(WorkerIo& io) {
 
 bool ScriptRuntime::lua_room(lua_State* state) noexcept { return lua_checkstack(state, kRoom) != 0; }
 
+void ScriptRuntime::move_values(lua_State* from, Task& to, int count) noexcept {
+  lua_xmove(from, to.state, count);
+  to.values += count;
+}
+
+void ScriptRuntime::drop_values(lua_State* stack, bool nested) noexcept {
+  pushing_ = nested;
+  lua_settop(stack, 0);
+}
+
 bool ScriptRuntime::full(ScriptService& service, std::string_view name) noexcept {
   if (tasks_ < limits_.tasks) return false;
   service.report(name, fmt::format("{} tasks are alive already (script.tasks is the limit)", tasks_));
@@ -86,9 +114,12 @@ void ScriptRuntime::leave_lines(Task& task) noexcept {
 Task* ScriptRuntime::prepare(ScriptService& service, TaskGroup* group, std::string_view name) noexcept {
   if (service.stopped() || (!group && service.drains())) return nullptr;
   if (full(service, name)) return nullptr;
-  std::unique_ptr<Task> task;
+  std::unique_ptr<Task> task = make_task();
+  if (!task) {
+    service.report(name, fmt::format("no memory is left for the stack of a task beside {} others", tasks_));
+    return nullptr;
+  }
   try {
-    task = std::make_unique<Task>();
     task->name = name;
     task->service = &service;
     task->group = group;
@@ -96,9 +127,10 @@ Task* ScriptRuntime::prepare(ScriptService& service, TaskGroup* group, std::stri
       std::tie(task->state, task->reference) = spare_.back();
       spare_.pop_back();
     } else {
-      spare_.reserve(kSpareCoroutines);
+      spare_.reserve(kSpareThreads);
       task->state = lua_newthread(state());
       task->reference = luaL_ref(state(), LUA_REGISTRYINDEX);
+      luaL_checkstack(task->state, kRoom, nullptr);
     }
     service.add(*task);
   } catch (const LuaPanic&) {
@@ -157,24 +189,16 @@ void ScriptRuntime::run(Task& task) noexcept {
   current_ = &task;
   service_ = task.service;
   const Duration started = monotonic_now();
-  int status = LUA_ERRMEM;
-  int results = 0;
   sandbox_.set_log(LogLevel::info, task.service->name());
   sandbox_.begin(task.state, limits_.instructions, kCallTime);
-  try {
-    status = lua_resume(task.state, state(), std::exchange(task.values, 0), &results);
-  } catch (const LuaPanic&) {
-    // Lua itself found no memory to begin.
-  }
+  const bool over = resume(task);
   sandbox_.end();
   // A pcall around it does not make a stop undone.
-  bool failed = (status != LUA_OK && status != LUA_YIELD) || (status == LUA_OK && sandbox_.stopped());
-  if (status == LUA_YIELD && !task.wait && !task.queued) {
-    failed = true;
-    task.service->report(task.name, "it yielded without waiting for anything");
-  } else if (failed) {
+  const bool failed = over && (task.status != LUA_OK || sandbox_.stopped());
+  const bool no_memory = over && task.status == LUA_ERRMEM;
+  if (failed) {
     try {
-      std::string why = sandbox_.failure(task.state, status);
+      std::string why = sandbox_.failure(task.state, task.status);
       // That it was cancelled is no failure of the script.
       if (!task.cancelled || !why.ends_with(task.reason) || task.expires != Duration::zero())
         task.service->report(task.name, why + trace(task.state, why));
@@ -189,12 +213,43 @@ void ScriptRuntime::run(Task& task) noexcept {
   current_ = nullptr;
   service_ = nullptr;
   running_ = false;
-  if (status == LUA_OK && !failed) task.values = results;
-  if (failed || status == LUA_OK) finish(task, failed);
-  if (status == LUA_ERRMEM) sandbox_.collect_garbage();
+  if (over) finish(task, failed);
+  if (no_memory) sandbox_.collect_garbage();
+}
+
+bool ScriptRuntime::resume(Task& task) noexcept {
+  return task.fiber->alive() ? task.fiber->resume() : task.fiber->start(&run_body, &task);
+}
+
+std::unique_ptr<Task> ScriptRuntime::make_task() noexcept {
+  std::unique_ptr<Task> task(new (std::nothrow) Task);
+  if (!task) return nullptr;
+  if (spare_fibers_.empty()) {
+    task->fiber = Fiber::make();
+  } else {
+    task->fiber = std::move(spare_fibers_.back());
+    spare_fibers_.pop_back();
+  }
+  return task->fiber ? std::move(task) : nullptr;
+}
+
+// What waits in the middle of the task raises, and so does every instruction of the script from then on: the stack ends as
+// that of a task that was stopped does. It may be in the middle of another's turn.
+void ScriptRuntime::unwind(Task& task) noexcept {
+  if (!task.fiber->alive()) return;
+  task.unwinds = true;
+  const auto account = sandbox_.set_aside();
+  const auto before = std::tuple(running_, current_, service_);
+  std::tie(running_, current_, service_) = std::tuple(true, &task, task.service);
+  sandbox_.begin(task.state, limits_.instructions, kCallTime);
+  while (!resume(task)) continue;
+  sandbox_.end();
+  std::tie(running_, current_, service_) = before;
+  sandbox_.take_back(account);
 }
 
 void ScriptRuntime::finish(Task& task, bool failed) noexcept {
+  unwind(task);
   if (task.leads) task.group->on_leader_end(task, failed);
   if (failed) {
     // Nothing more runs in it, not even __close.
@@ -212,11 +267,12 @@ void ScriptRuntime::forget(Task& task) noexcept {
   task.service->remove(task);
   if (task.state) {
     lua_settop(task.state, 0);
-    if (spare_.size() < kSpareCoroutines && spare_.size() < spare_.capacity())
+    if (spare_.size() < kSpareThreads && spare_.size() < spare_.capacity())
       spare_.emplace_back(task.state, task.reference);
     else
       luaL_unref(state(), LUA_REGISTRYINDEX, task.reference);
   }
+  if (spare_fibers_.size() < kSpareFibers) spare_fibers_.push_back(std::move(task.fiber));
   --tasks_;
   delete &task;
   if (group && group->tasks == 0) group->on_no_task();
@@ -224,6 +280,7 @@ void ScriptRuntime::forget(Task& task) noexcept {
 
 void ScriptRuntime::drop(Task& task) noexcept {
   if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
+  unwind(task);
   luaL_unref(state(), LUA_REGISTRYINDEX, task.reference);
   task.state = nullptr;
   forget(task);
@@ -243,36 +300,40 @@ void ScriptRuntime::end_badly(Task& task, std::string_view why) noexcept {
 // ---- Waiting ---------------------------------------------------------------------------------------------------
 
 int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout) {
-  return this->wait(state, wait, timeout, &after_wait);
-}
-
-int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout,
-                        int (*continuation)(lua_State*, int, std::ptrdiff_t)) {
   Task& task = waiting(state);
   task.wait = &wait;
   if (timeout > Duration::zero()) task.deadline = Loop::now() + timeout;
   if (task.expires != Duration::zero() && (task.deadline == Duration::zero() || task.expires < task.deadline))
     task.deadline = task.expires;
-  if (task.deadline != Duration::zero()) arm(task);
-  return lua_yieldk(state, 0, lua_gettop(state), continuation);
+  if (task.deadline != Duration::zero() && !contain("a wait", [&] { arm(task); })) {
+    task.wait = nullptr;
+    wait.abandon(task);
+    luaL_error(state, "out of memory");
+  }
+  suspend(state, task);
+  return std::exchange(task.values, 0);
 }
 
-int ScriptRuntime::wait_turn(lua_State* state, int (*continuation)(lua_State*, int, std::ptrdiff_t)) {
-  make_ready(waiting(state));
-  return lua_yieldk(state, 0, lua_gettop(state), continuation);
+void ScriptRuntime::wait_turn(lua_State* state) {
+  Task& task = waiting(state);
+  make_ready(task);
+  suspend(state, task);
+}
+
+void ScriptRuntime::suspend(lua_State* state, Task& task) {
+  task.fiber->wait();
+  if (task.unwinds) sandbox_.abandon(state);
+  if (std::exchange(task.raises, false)) luaL_error(state, "%s", task.reason);
 }
 
 Task& ScriptRuntime::waiting(lua_State* state) {
   if (!current_)
     luaL_error(state, "this waits, and the plugin waits for what this function answers: do it in portolan.spawn");
   if (current_->cancelled) luaL_error(state, "%s", current_->reason);
-  if (lua_isyieldable(state) == 0)
-    luaL_error(state, "this waits, which cannot be done inside of a function that sorts, substitutes or iterates");
+  // Stopped, and no instruction of the script came between.
+  if (sandbox_.stopped()) sandbox_.abandon(state);
+  luaL_checkstack(state, kRoom, nullptr);
   return *current_;
-}
-
-void ScriptRuntime::check_cancelled(lua_State* state) {
-  if (current_ && std::exchange(current_->raises, false)) luaL_error(state, "%s", current_->reason);
 }
 
 // A deadline that is later than the one that it is in line with is looked at when that strikes: most waits end long before.
@@ -342,6 +403,7 @@ void ScriptRuntime::leave(Duration spent) noexcept {
 void ScriptRuntime::discard(Task& task) noexcept {
   leave_lines(task);
   if (Wait* wait = std::exchange(task.wait, nullptr)) wait->abandon(task);
+  unwind(task);
 }
 
 bool ScriptRuntime::adopt(std::unique_ptr<Task>& task) noexcept {

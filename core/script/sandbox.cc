@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <utility>
 
 namespace portolan {
 namespace {
@@ -47,9 +48,9 @@ Sandbox::Sandbox(const Limits& limits) : limits_(limits) {
   *static_cast<Sandbox**>(lua_getextraspace(state_)) = this;
   lua_atpanic(state_, &panic);
   lua_pushcfunction(state_, &open_all);
-  bounded_ = true;
+  now_.bounded = true;
   const int status = lua_pcall(state_, 0, 0, 0);
-  bounded_ = false;
+  now_.bounded = false;
   if (status != LUA_OK) {
     lua_close(state_);
     throw std::bad_alloc();
@@ -68,22 +69,22 @@ void* Sandbox::allocate(void* self_pointer, void* block, std::size_t old_size, s
     self.used_ -= old_size;
     return nullptr;
   }
-  if (new_size > old_size && self.bounded_) {
+  if (new_size > old_size && self.now_.bounded) {
     const std::size_t growth = new_size - old_size;
     // Not used_ + growth: where sizes have 32 bits, that wraps.
     const bool too_much = self.used_ > self.limits_.memory || growth > self.limits_.memory - self.used_;
     if (too_much) {
-      self.left_ -= kRefusalCost;
+      self.now_.left -= kRefusalCost;
     } else if (growth >= kChargedAllocation) {
-      self.left_ -= static_cast<std::int64_t>(growth / kBytesPerInstruction);
+      self.now_.left -= static_cast<std::int64_t>(growth / kBytesPerInstruction);
     }
     // The budget of a run that is stopped is not enforced here: reporting its end may need a little memory.
-    const bool too_long = self.left_ < 0 && self.running_ != nullptr && self.stopped_ == Stop::none;
+    const bool too_long = self.now_.left < 0 && self.now_.running != nullptr && self.now_.stopped == Stop::none;
     if (too_much || too_long) {
       if (too_long) {
-        self.stop(self.running_, Stop::instructions);
-      } else if (self.running_ != nullptr && self.stopped_ == Stop::none) {
-        self.note_position(self.running_);
+        self.stop(self.now_.running, Stop::instructions);
+      } else if (self.now_.running != nullptr && self.now_.stopped == Stop::none) {
+        self.note_position(self.now_.running);
       }
       return nullptr;
     }
@@ -94,19 +95,19 @@ void* Sandbox::allocate(void* self_pointer, void* block, std::size_t old_size, s
 }
 
 void Sandbox::note_position(lua_State* running) noexcept {
-  position_[0] = '\0';
+  now_.position[0] = '\0';
   lua_Debug activation;
   // These two only read: they are safe within an allocation and within a hook.
   for (int level = 0; lua_getstack(running, level, &activation) != 0; ++level) {
     lua_getinfo(running, "Sl", &activation);
     if (activation.currentline <= 0) continue;
-    std::snprintf(position_.data(), position_.size(), "%s:%d: ", activation.short_src, activation.currentline);
+    std::snprintf(now_.position.data(), now_.position.size(), "%s:%d: ", activation.short_src, activation.currentline);
     return;
   }
 }
 
 void Sandbox::stop(lua_State* running, Stop why) noexcept {
-  stopped_ = why;
+  now_.stopped = why;
   note_position(running);
 }
 
@@ -120,62 +121,71 @@ void Sandbox::raise(lua_State* running) {
 
 void Sandbox::on_count(lua_State* running, lua_Debug*) {
   Sandbox& self = of(running);
-  if (self.stopped_ == Stop::none) {
-    self.left_ -= kStep;
-    if (self.left_ < 0) {
+  if (self.now_.stopped == Stop::none) {
+    self.now_.left -= kStep;
+    if (self.now_.left < 0) {
       self.stop(running, Stop::instructions);
     } else if (self.out_of_time()) {
       self.stop(running, Stop::time);
     }
   }
-  if (self.stopped_ != Stop::none) raise(running);
+  if (self.now_.stopped != Stop::none) raise(running);
 }
 
 // The clock of the processor is a system call, that of the wall is none: it is asked first.
 bool Sandbox::out_of_time() noexcept {
   const Duration wall = monotonic_now();
-  if (began_ == Duration::zero()) began_ = wall;
-  if (wall - began_ <= time_granted_ / 2) return false;
+  if (now_.began == Duration::zero()) now_.began = wall;
+  if (wall - now_.began <= now_.time_granted / 2) return false;
   const Duration now = thread_time();
-  if (time_limit_ == Duration::zero()) time_limit_ = now + time_granted_ / 2;
-  return now > time_limit_;
+  if (now_.time_limit == Duration::zero()) now_.time_limit = now + now_.time_granted / 2;
+  return now > now_.time_limit;
 }
 
 void Sandbox::charge(lua_State* running, std::uint64_t instructions) {
-  if (!bounded_) return;
+  if (!now_.bounded) return;
   constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
-  left_ -= static_cast<std::int64_t>(std::min(instructions, kMost));
-  if (left_ >= 0) {
-    if (++charges_ % kChargesPerLook != 0 || !out_of_time()) return;
-    if (stopped_ == Stop::none) stop(running, Stop::time);
+  now_.left -= static_cast<std::int64_t>(std::min(instructions, kMost));
+  if (now_.left >= 0) {
+    if (++now_.charges % kChargesPerLook != 0 || !out_of_time()) return;
+    if (now_.stopped == Stop::none) stop(running, Stop::time);
   }
-  if (stopped_ == Stop::none) stop(running, Stop::instructions);
+  if (now_.stopped == Stop::none) stop(running, Stop::instructions);
   raise(running);
 }
 
 void Sandbox::begin(lua_State* running, std::uint64_t instructions, Duration processor_time_granted) noexcept {
-  running_ = running;
-  granted_ = instructions;
-  left_ = static_cast<std::int64_t>(instructions);
-  time_granted_ = processor_time_granted;
-  time_limit_ = began_ = Duration::zero();
-  stopped_ = Stop::none;
-  position_[0] = '\0';
-  bounded_ = true;
+  now_.running = running;
+  now_.granted = instructions;
+  now_.left = static_cast<std::int64_t>(instructions);
+  now_.time_granted = processor_time_granted;
+  now_.time_limit = now_.began = Duration::zero();
+  now_.stopped = Stop::none;
+  now_.position[0] = '\0';
+  now_.bounded = true;
   const auto step = static_cast<int>(std::clamp<std::uint64_t>(instructions, 1, kStep));
   lua_sethook(running, &Sandbox::on_count, LUA_MASKCOUNT, step);
 }
 
+void Sandbox::abandon(lua_State* running) {
+  now_.stopped = Stop::abandoned;
+  raise(running);
+}
+
+Sandbox::Account Sandbox::set_aside() noexcept { return std::exchange(now_, {}); }
+
+void Sandbox::take_back(const Account& account) noexcept { now_ = account; }
+
 std::string Sandbox::failure(lua_State* running, int status) {
   std::string text;
-  if (stopped_ == Stop::instructions) {
-    text = fmt::format("{}stopped after {} instructions: does it loop without end?{}", position_.data(),
-                       format_count(granted_), limits_.instructions_hint);
-  } else if (stopped_ == Stop::time) {
-    text = fmt::format("{}stopped after {} of processor time: does it loop without end?", position_.data(),
-                       format_duration(time_granted_));
+  if (now_.stopped == Stop::instructions) {
+    text = fmt::format("{}stopped after {} instructions: does it loop without end?{}", now_.position.data(),
+                       format_count(now_.granted), limits_.instructions_hint);
+  } else if (now_.stopped == Stop::time) {
+    text = fmt::format("{}stopped after {} of processor time: does it loop without end?", now_.position.data(),
+                       format_duration(now_.time_granted));
   } else if (status == LUA_ERRMEM) {
-    text = fmt::format("{}stopped at {} of memory: does it grow without end?{}", position_.data(),
+    text = fmt::format("{}stopped at {} of memory: does it grow without end?{}", now_.position.data(),
                        format_size(static_cast<std::int64_t>(limits_.memory)), limits_.memory_hint);
   } else if (lua_type(running, -1) == LUA_TSTRING) {
     std::size_t length = 0;

@@ -29,6 +29,21 @@ struct LuaPanic {};
 class ScriptRuntime;
 
 class Sandbox {
+  enum class Stop : std::uint8_t { none, instructions, time, abandoned };
+  // Of a call: what it may use, and what became of it.
+  struct Account {
+    std::int64_t left = 0;      // instructions
+    std::uint64_t granted = 0;  // what `left` began with
+    std::uint32_t charges = 0;
+    bool bounded = false;
+    Stop stopped = Stop::none;
+    Duration time_granted{};  // processor time
+    Duration time_limit{};    // on the thread's processor clock; zero: not looked at yet
+    Duration began{};
+    lua_State* running = nullptr;
+    std::array<char, 96> position{};  // "file.lua:12: " of the latest refusal
+  };
+
  public:
   // The hints end the sentences on a stopped script: ", or raise script.memory".
   struct Limits {
@@ -52,7 +67,13 @@ class Sandbox {
 
   // Around a call on `running` that the caller makes itself. Between them, memory and instructions are bounded.
   void begin(lua_State* running, std::uint64_t instructions, Duration processor_time) noexcept;
-  void end() noexcept { bounded_ = false; }
+  void end() noexcept { now_.bounded = false; }
+
+  // Between them: ends all that runs on `running`, as a stop does, without a word.
+  [[noreturn]] void abandon(lua_State* running);
+  // A call in the middle of another (the end of a task that is dropped) has an account of its own.
+  Account set_aside() noexcept;
+  void take_back(const Account& account) noexcept;
 
   // What went wrong in the call before end(), with the error value on top of `running`: a sentence.
   std::string failure(lua_State* running, int status);
@@ -65,7 +86,7 @@ class Sandbox {
   ScriptRuntime* runtime() const noexcept { return runtime_; }
 
   // The call that has ended was stopped, whatever the script has made of that.
-  bool stopped() const noexcept { return stopped_ != Stop::none; }
+  bool stopped() const noexcept { return now_.stopped != Stop::none; }
   std::size_t memory_used() const noexcept { return used_; }
   void collect_garbage() noexcept;
 
@@ -81,8 +102,6 @@ class Sandbox {
   std::string_view log_service() const noexcept { return log_service_; }
 
  private:
-  enum class Stop : std::uint8_t { none, instructions, time };
-
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
   bool out_of_time() noexcept;
   static void on_count(lua_State* running, lua_Debug* activation);
@@ -93,20 +112,11 @@ class Sandbox {
   Limits limits_;
   ScriptRuntime* runtime_ = nullptr;
   std::size_t used_ = 0;
-  std::int64_t left_ = 0;  // instructions
-  std::uint32_t charges_ = 0;
-  std::uint64_t granted_ = 0;  // what left_ began with
-  Duration time_granted_{};    // processor time
-  Duration began_{};
-  Duration time_limit_{};  // on the thread's processor clock; zero: not looked at yet
-  lua_State* running_ = nullptr;
-  bool bounded_ = false;
-  Stop stopped_ = Stop::none;
+  Account now_;
   LogLevel log_level_ = LogLevel::debug;
   std::string_view log_service_;
   std::FILE* print_file_ = nullptr;
-  std::array<char, 96> position_{};  // "file.lua:12: " of the latest refusal
-  std::string shown_name_;           // the file as Lua's messages shorten it
+  std::string shown_name_;  // the file as Lua's messages shorten it
   std::string file_;
   lua_State* state_ = nullptr;
 };

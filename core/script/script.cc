@@ -275,7 +275,7 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
                                  std::span<HookValue> results) noexcept {
   for (HookValue& result : results) result = {};
   hook.stats_[CoreCounter::hook_calls].add();
-  if (asker && !call_task_) contain("a hook", [&] { call_task_ = std::make_unique<Task>(); });
+  if (asker && !call_task_) call_task_ = runtime_.make_task();
   Task* const task = asker ? call_task_.get() : nullptr;
   if (task) {
     task->state = coroutine_;
@@ -296,16 +296,23 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
     const std::size_t count = std::min(arguments.size(), hook.most_arguments_);
     int status = LUA_ERRMEM;
     int results_count = 0;
+    bool over = true;
     if (lua_checkstack(coroutine_, static_cast<int>(count) + 8) != 0) {
       lua_rawgeti(coroutine_, LUA_REGISTRYINDEX, hook.reference_);
       for (std::size_t index = 0; index < count; ++index) push(coroutine_, arguments[index], hook.service_);
-      status = lua_resume(coroutine_, sandbox_.state(), static_cast<int>(count), &results_count);
+      if (task) {
+        task->values = static_cast<int>(count);
+        over = runtime_.resume(*task);
+        std::tie(status, results_count) = std::tuple(task->status, task->values);
+      } else {
+        status = lua_resume(coroutine_, sandbox_.state(), static_cast<int>(count), &results_count);
+      }
     }
     sandbox_.end();
-    if (status == LUA_OK) {
-      outcome = read_results(hook, coroutine_, results_count, results);
-    } else if (status == LUA_YIELD && task) {
+    if (!over) {
       outcome = wait_for(hook, *asker);
+    } else if (status == LUA_OK) {
+      outcome = read_results(hook, coroutine_, results_count, results);
     } else {
       fail(hook, status);
     }
@@ -390,7 +397,7 @@ StreamHandler* Script::Impl::serve(Bound& hook, Stream& stream) noexcept {
   const auto started = runtime_.start(*hook.owner_, session, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
     session->push(state);
-    return 1;
+    return 2;
   });
   session->end_turn();
   --session->tasks;
@@ -406,7 +413,7 @@ void Script::Impl::receive(Bound& hook, DatagramPeer& peer, std::span<const std:
   const auto started = runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
     datagram.push(state, data);
-    return 1;
+    return 2;
   });
   if (started == ScriptRuntime::Started::alive) datagram.keep();
 }
@@ -416,19 +423,15 @@ bool Script::Impl::start(Bound& hook, std::span<const HookValue> arguments) noex
   const auto started = runtime_.start(*hook.owner_, nullptr, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
     for (const HookValue& value : arguments) push(state, value, hook.service_);
-    return static_cast<int>(arguments.size());
+    return static_cast<int>(arguments.size()) + 1;
   });
   return started != ScriptRuntime::Started::refused;
 }
 
 void Script::Impl::fail(Bound& hook, int status) noexcept {
   try {
-    if (status == LUA_YIELD) {
-      report(hook, "it yielded: a hook cannot wait");
-    } else {
-      const std::string why = sandbox_.failure(coroutine_, status);
-      report(hook, why + ScriptRuntime::trace(coroutine_, why));
-    }
+    const std::string why = sandbox_.failure(coroutine_, status);
+    report(hook, why + ScriptRuntime::trace(coroutine_, why));
     // An error within Lua's own count of instructions leaves a coroutine in which nothing is counted any more, and a
     // dead one cannot be used again: the next call gets a fresh one. Nothing runs in the old one, not even __close.
     lua_settop(sandbox_.state(), 0);

@@ -30,7 +30,7 @@ struct Box {
   std::shared_ptr<ScriptDatagram::Way> way;
 };
 
-Box& self(lua_State* state) { return *static_cast<Box*>(luaL_checkudata(state, 1, kDatagramType)); }
+Box& self(lua_State* state) { return check_object<Box>(state, 1, kDatagramType); }
 
 int reply(lua_State* state) {
   Box& box = self(state);
@@ -74,9 +74,7 @@ const LuaArea kDatagramArea = {"datagram:", "What on_datagram is given. Its fiel
 void ScriptDatagram::push(lua_State* state, std::span<const std::byte> data) {
   auto* kept = static_cast<KeptPeer*>(peer_.handler());
   way_ = kept ? kept->way() : std::make_shared<Way>(&peer_);
-  void* memory = lua_newuserdatauv(state, sizeof(Box), 1);
-  new (memory) Box{way_};
-  luaL_setmetatable(state, kDatagramType);
+  push_object<Box>(state, kDatagramType, way_);
   push_text(state, {reinterpret_cast<const char*>(data.data()), data.size()});
   lua_setiuservalue(state, -2, 1);
 }

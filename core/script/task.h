@@ -1,10 +1,12 @@
-// A task: one Lua coroutine that can wait. It belongs to a service, is run by the ScriptRuntime of its worker, and at any
+// A task: one thread of Lua, on a stack of its own, that can wait. It belongs to a service, is run by the ScriptRuntime of its worker, and at any
 // moment either runs, is in line to run, or waits for one thing. One worker's thread.
 #pragma once
 
 #include "plugin/service.h"
+#include "script/fiber.h"
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
 struct lua_State;
@@ -24,7 +26,7 @@ class Wait {
  public:
   // The task stops waiting: it was cancelled, or its time is over. Nothing may wake it for this from now on.
   virtual void abandon(Task& task) noexcept = 0;
-  // Its time is over: what the waiting call answers, pushed on the task's stack. By default nil, "timed out".
+  // Its time is over: what the waiting call answers, pushed on the stack given. By default nil, "timed out".
   virtual int push_timeout(lua_State* state);
 
  protected:
@@ -50,13 +52,15 @@ class TaskGroup {
 
 struct Task {
   lua_State* state = nullptr;
+  std::unique_ptr<Fiber> fiber;
   ScriptService* service = nullptr;
   TaskGroup* group = nullptr;
   Wait* wait = nullptr;
   TaskHandle* handle = nullptr;  // while Lua refers to it
   std::string name;              // of the hook that it began with, for messages
-  int reference = 0;             // of its coroutine
-  int values = 0;                // on its stack, that it is resumed with
+  int reference = 0;             // of its thread of Lua
+  int status = 0;                // of Lua, once it is over
+  int values = 0;                // on its stack: what it begins with, is woken with, or has ended with
   Duration deadline{};           // of what it waits for; zero: none
   Duration expires{};            // when all its waiting has to be over; zero: no matter
   Duration armed{};              // its place among the runtime's deadlines, never later than `deadline`; zero: none
@@ -66,6 +70,7 @@ struct Task {
   bool queued = false;           // in line to run
   bool cancelled = false;        // the next wait raises
   bool raises = false;           // so does this one
+  bool unwinds = false;          // it is dropped: its wait ends, and nothing of its script runs any more
   const char* reason = "";       // why
 };
 

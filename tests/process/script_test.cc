@@ -157,6 +157,87 @@ void a_dialed_stream_that_is_forgotten_closes(void** state) {
   assert_true(wait_until([&] { return daemon.facts().descriptors <= descriptors; }));
 }
 
+// In the middle of what Lua does in C: nothing of it has to know.
+void a_task_waits_wherever_it_stands(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(serving(R"(
+      local function ask(what) session:write(what, '?\n') return session:read_line() end
+      local order = { 'b', 'a' }
+      table.sort(order, function(a, b) return ask(a .. '<' .. b) == 'yes' end)
+      session:write(table.concat(order), '\n')
+      session:write((('x-y'):gsub('%a', ask)), '\n')
+      local asking = setmetatable({}, { __index = function(_, key) return ask(key) end,
+                                        __concat = function(_, text) return ask('.') .. text end,
+                                        __tostring = function() return ask('text') end })
+      session:write(asking.field, asking .. '!', tostring(asking), '\n')
+      for line in function() local line = ask('next') return line ~= 'end' and line or nil end do
+        session:write('[', line, ']')
+      end
+      session:write(tostring(select(2, pcall(function() error(ask('why'), 0) end))), '\n')
+      do
+        local closing <close> = setmetatable({}, { __close = function() ask('close') end })
+      end
+      session:write('done\n')
+  )"));
+  // Two whose stacks lie open at once.
+  std::vector<Client> clients;
+  for (int index = 0; index < 2; ++index) clients.emplace_back(daemon.address("script"));
+  const auto say = [&](const std::string& expected, const char* answer) {
+    for (Client& client : clients) {
+      assert_string_equal(client.receive(expected.size()).c_str(), expected.c_str());
+      if (answer) assert_true(client.send(answer));
+    }
+  };
+  say("a<b?\n", "yes\n");
+  say("ab\nx?\n", "1\n");
+  say("y?\n", "22\n");
+  say("1-22\nfield?\n", "f\n");
+  say(".?\n", "c\n");
+  say("text?\n", "t\n");
+  say("fc!t\nnext?\n", "one\n");
+  say("[one]next?\n", "end\n");
+  say("why?\n", "because\n");
+  say("because\nclose?\n", "\n");
+  say("done\n", nullptr);
+  assert_int_equal(daemon.counter("script", "hook_failures"), 0);
+}
+
+// Hooks that wait deep in C and in pcall are dropped with their sessions: nothing of theirs runs any more, and nothing is
+// left of them.
+void what_is_dropped_runs_no_further(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(R"(
+    local waits = {
+      sleep = function() portolan.sleep('1h') end,
+      receive = function() portolan.subscribe('t'):receive() end,
+      query = function() portolan.query('select 1') portolan.sleep('1h') end,
+    }
+    return { drain_timeout = '100ms', services = { { plugin = 'echo', listen = 'tcp://127.0.0.1:0', mode = 'lines',
+      on_line = function(line)
+        print('began')
+        repeat
+          local ok = pcall(string.gsub, 'x', 'x', function()
+            local closing <close> = setmetatable({}, { __close = function() print('went on') end })
+            table.sort({ 2, 1 }, waits[line])
+          end)
+          print('went on')
+        until ok
+      end } } })");
+  std::vector<Client> clients;
+  for (const char* line : {"sleep\n", "receive\n", "query\n"}) {
+    clients.emplace_back(daemon.address("echo"));
+    assert_true(clients.back().send(line));
+  }
+  assert_true(wait_until([&] {
+    const std::string log = daemon.log();
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = log.find("began", at)) != std::string::npos; ++at) ++count;
+    return count == clients.size();
+  }));
+  assert_int_equal(daemon.stop(), 0);
+  assert_false(daemon.log_has("went on"));
+}
+
 // When a session ends, so does all that it had begun.
 void tasks_end_with_their_session(void** state) {
   Daemon& daemon = daemon_of(state);
@@ -442,6 +523,8 @@ int main() {
       TEST(what_is_not_read_holds_back_the_peer),
       TEST(a_dial_talks_and_fails),
       TEST(a_dialed_stream_that_is_forgotten_closes),
+      TEST(a_task_waits_wherever_it_stands),
+      TEST(what_is_dropped_runs_no_further),
       TEST(tasks_end_with_their_session),
       TEST(a_reload_drops_no_session),
       TEST(a_stop_ends_tasks),

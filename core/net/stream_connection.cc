@@ -364,6 +364,7 @@ void StreamConnection::destroy(NetError why) noexcept {
   queue_->remove(*this);
   close_asked_ = true;  // the handler's last words are not sent
   if (attempt_) DialAttempt::fail(std::exchange(attempt_, nullptr), NetError::closed, "the service ends");
+  if (Question* asked = std::exchange(question_, nullptr)) asked->drop();
   if (handler_) {
     in_turn_ = true;
     handler_->on_close(*this, why);

@@ -61,6 +61,9 @@ class StreamConnection final : public Stream, public TimeoutNode {
   NetAddress local_address() const noexcept override;
   std::string_view server_name() const noexcept override { return tls_ ? tls_->server_name() : std::string_view(); }
   SessionInfo info() const noexcept override;
+  bool answered() const noexcept override { return question_ && question_->answered(); }
+  Question* question() const noexcept override { return question_; }
+  void question(Question* asked) noexcept override { question_ = asked; }
 
   // ---- For the instance and the worker ----
   void settle_marked() noexcept;
@@ -174,6 +177,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
 
   Instance& instance_;
   StreamHandler* handler_ = nullptr;
+  Question* question_ = nullptr;
   StreamConnection* joined_ = nullptr;
   DialAttempt* attempt_ = nullptr;    // until it has been told
   TimeoutQueue* queue_;               // the one that it is in

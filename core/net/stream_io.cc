@@ -30,6 +30,7 @@ constexpr std::size_t kKeepCapacity = 1024 * 1024;
 
 bool StreamConnection::admit(std::size_t bytes) noexcept {
   if (close_asked_ || state_ != State::open) return false;
+  if (question_) return question_->answered();
   Turn& turn = instance_.io.turn();
   // Only input can be put off and given again. Asked from elsewhere (open, on_sent, a timer), "not now" is all.
   const auto hold = [&](Hold why) {

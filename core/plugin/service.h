@@ -71,13 +71,26 @@ struct SessionInfo {
 
 // ---- Sessions ------------------------------------------------------------------------------------------------
 
+// For core: what a hook was asked for a stream, until its answer is taken (Hook::ask).
+class Question {
+ public:
+  virtual bool answered() const noexcept = 0;
+  virtual void drop() noexcept = 0;  // the stream has gone
+
+ protected:
+  ~Question() = default;
+};
+
 // A connected peer of a stream transport (tcp, tls, unix). Owned by core; valid until on_close has returned.
 class Stream {
  public:
   // Call before each message that is handled. True: handle it; it is counted as one message of `bytes`. False: not
   // now (the peer is over its rate, does not read its answers, or this turn has run long): return from on_data
-  // without consuming it, and core calls on_data again with the same bytes when it may go on.
+  // without consuming it, and core calls on_data again with the same bytes when it may go on. A message that comes again
+  // because a hook has answered for it was admitted already, and is not counted twice.
   virtual bool admit(std::size_t bytes) noexcept = 0;
+  // The message that comes first now has waited for a hook, which has answered.
+  virtual bool answered() const noexcept = 0;
 
   // The same for bytes that are passed on and are no messages: they count against the client's byte limits alone.
   virtual bool pass(std::size_t bytes) noexcept = 0;
@@ -137,6 +150,10 @@ class Stream {
   virtual std::string_view server_name() const noexcept = 0;
   // Makes the text of the peer's address: not for every message.
   virtual SessionInfo info() const noexcept = 0;
+
+  // For core: what waits for a hook. Null: nothing does.
+  virtual Question* question() const noexcept = 0;
+  virtual void question(Question* asked) noexcept = 0;
 
   void write(std::string_view text) noexcept { write(std::as_bytes(std::span(text.data(), text.size()))); }
 
@@ -291,12 +308,9 @@ class Hook {
   virtual Outcome call(std::span<const HookValue> arguments, std::span<HookValue> results) noexcept = 0;
 
   // The same for a message of a stream, to be called in on_data, and the hook may wait. Outcome::waits: leave the message
-  // unconsumed. The stream is paused, and on_data gets it again when there is an answer: the same question is answered
-  // then. The plugin forgets the stream in on_close.
+  // unconsumed. The stream is paused, and on_data gets it again when there is an answer: to ask again then is to take it.
+  // One question to one hook for a message; what is done before it is done again, unless Stream::answered is asked.
   virtual Outcome ask(Stream& stream, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept = 0;
-  // There is an answer for this stream already: the message that it is for has been admitted before.
-  virtual bool answered(const Stream& stream) const noexcept = 0;
-  virtual void forget(const Stream& stream) noexcept = 0;
 
   // ---- As a task, which may wait for whatever it likes while the loop goes on: it begins at once ----
   // The stream is the task's from now on, its only argument: to be called in Service::open, whose answer this is. When the

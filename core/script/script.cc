@@ -18,7 +18,7 @@
 #include <deque>
 #include <memory>
 #include <new>
-#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -43,11 +43,6 @@ class Script::Impl {
     Outcome ask(Stream& stream, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept override {
       return script_.ask(*this, stream, arguments, results);
     }
-    bool answered(const Stream& stream) const noexcept override {
-      const auto found = script_.asked_.find(&stream);
-      return found != script_.asked_.end() && found->second->done();
-    }
-    void forget(const Stream& stream) noexcept override { script_.asked_.erase(&stream); }
     StreamHandler* serve(Stream& stream) noexcept override { return script_.serve(*this, stream); }
     void receive(DatagramPeer& peer, std::span<const std::byte> data) noexcept override {
       script_.receive(*this, peer, data);
@@ -66,6 +61,7 @@ class Script::Impl {
   };
 
   explicit Impl(const ScriptRuntime::Limits& limits) : runtime_(limits) {}
+  ~Impl();
 
   std::expected<void, std::string> load(const Configuration& configuration);
   Hook* hook(const ServiceConfiguration& service, std::string_view name, WorkerStats& stats, ScriptService* owner);
@@ -79,20 +75,38 @@ class Script::Impl {
   ScriptRuntime& runtime() noexcept { return runtime_; }
 
   // What a hook answers later, to a stream that is paused for it. Letting go of it ends the hook.
-  class Asked final : public TaskGroup {
+  class Asked final : public TaskGroup, public Question {
    public:
-    Asked(Impl& script, Bound& hook, Stream& stream) : script_(script), hook_(hook), stream_(stream) {}
-    ~Asked() {
-      if (task_) script_.runtime_.drop(*task_);
+    Asked(Impl& script, Bound& hook, Stream& stream) : script_(script), hook_(hook), stream_(stream) {
+      script_.asked_.insert(this);
     }
-    void waits(Task& task) noexcept { task_ = &task; }
-    bool done() const noexcept { return task_ == nullptr; }
+    ~Asked() {
+      script_.asked_.erase(this);
+      if (Task* task = std::exchange(task_, nullptr)) script_.runtime_.drop(*task);
+    }
+    void waits(Task& task) noexcept {
+      task_ = &task;
+      stream_.question(this);
+      stream_.pause();
+    }
+    bool answered() const noexcept override { return task_ == nullptr; }
+    void drop() noexcept override { delete this; }
+    // The script goes before the stream: whoever serves that now is asked instead.
+    void withdraw() noexcept {
+      stream_.question(nullptr);
+      stream_.resume();
+      delete this;
+    }
+    bool is_of(const Bound& hook) const noexcept { return &hook_ == &hook; }
     // Hands over what it was answered; the texts are the script's until its next answer.
     Hook::Outcome take(std::span<HookValue> results) noexcept;
 
    private:
     void on_leader_end(Task& task, bool failed) noexcept override;
-    void on_no_task() noexcept override { task_ = nullptr; }
+    // It was dropped, with its service: the plugin goes on by its default.
+    void on_no_task() noexcept override {
+      if (std::exchange(task_, nullptr)) stream_.resume();
+    }
     bool inherits() const noexcept override { return false; }
     Impl& script_;
     Bound& hook_;
@@ -122,8 +136,12 @@ class Script::Impl {
   std::deque<Bound> hooks_;             // their addresses are given out
   std::unique_ptr<Task> call_task_;     // what a call becomes when it waits
   std::vector<std::string> answer_;     // texts of the latest answer that came later
-  std::unordered_map<const Stream*, std::unique_ptr<Asked>> asked_;
+  std::unordered_set<Asked*> asked_;
 };
+
+Script::Impl::~Impl() {
+  while (!asked_.empty()) (*asked_.begin())->withdraw();
+}
 
 std::expected<void, std::string> Script::Impl::load(const Configuration& configuration) {
   // Checking the file said all that it has to say; what it prints when a worker reads it again is noise.
@@ -340,9 +358,7 @@ Hook::Outcome Script::Impl::wait_for(Bound& hook, Stream& asker) {
   coroutine_reference_ = LUA_NOREF;
   const bool adopted = asked && runtime_.adopt(call_task_);
   if (adopted) {
-    asked->waits(task);
-    asked_[&asker] = std::move(asked);
-    asker.pause();
+    asked.release()->waits(task);
   } else {
     runtime_.discard(task);
     luaL_unref(sandbox_.state(), LUA_REGISTRYINDEX, task.reference);
@@ -376,14 +392,20 @@ Hook::Outcome Script::Impl::Asked::take(std::span<HookValue> results) noexcept {
 
 Hook::Outcome Script::Impl::ask(Bound& hook, Stream& stream, std::span<const HookValue> arguments,
                                 std::span<HookValue> results) noexcept {
-  const auto found = asked_.find(&stream);
-  if (found == asked_.end()) return call(hook, hook.owner_ ? &stream : nullptr, arguments, results);
-  if (!found->second->done()) {
+  auto* asked = static_cast<Asked*>(stream.question());
+  if (asked && !asked->is_of(hook)) {
+    // A newer configuration serves: its hook is asked.
+    stream.question(nullptr);
+    delete std::exchange(asked, nullptr);
+  }
+  if (!asked) return call(hook, hook.owner_ ? &stream : nullptr, arguments, results);
+  if (!asked->answered()) {
     stream.pause();
     return Hook::Outcome::waits;
   }
-  const Hook::Outcome outcome = found->second->take(results);
-  asked_.erase(found);
+  const Hook::Outcome outcome = asked->take(results);
+  stream.question(nullptr);
+  delete asked;
   return outcome;
 }
 

@@ -30,7 +30,8 @@ constexpr Option kOptions[] = {
 constexpr HookDeclaration kHooks[] = {
     {.name = "on_frame",
      .signature = "(type, payload, session) -> payload [, type] | nil [, reason]",
-     .help = "answers a frame of a type other than 1, 2, 3; nil answers nothing, a reason goes to the log"},
+     .help =
+         "answers a frame of a type other than 1, 2, 3; nil answers nothing, a reason goes to the log; it may wait"},
 };
 
 // The order of binary::Count.

@@ -24,10 +24,11 @@ Refusal refusal_of(FrameError error) noexcept {
 
 std::size_t FrameService::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
   bool stopped = false;
-  return answer_frames(stream, data, stopped);
+  return answer_frames(stream, data, false, stopped);
 }
 
-std::size_t FrameService::answer_frames(Stream& stream, std::span<const std::byte> data, bool& stopped) noexcept {
+std::size_t FrameService::answer_frames(Stream& stream, std::span<const std::byte> data, bool ending,
+                                        bool& stopped) noexcept {
   std::size_t used = 0;
   for (;;) {
     const auto frame = parse_frame(data.subspan(used), settings_.limits);
@@ -40,20 +41,23 @@ std::size_t FrameService::answer_frames(Stream& stream, std::span<const std::byt
       stopped = true;
       return used;
     }
-    if (answer(stream, **frame) == Next::ended) return data.size();
-    used += (*frame)->whole.size();
+    switch (answer(stream, **frame, ending)) {
+      case Next::ended: return data.size();
+      case Next::later: stopped = true; return used;
+      case Next::go_on: used += (*frame)->whole.size(); break;
+    }
   }
 }
 
 bool FrameService::on_end(Stream& stream, std::span<const std::byte> rest) noexcept {
   // Whole frames that were not admitted yet can still be here; a part of one means that the peer broke off.
   bool stopped = false;
-  const std::size_t used = answer_frames(stream, rest, stopped);
+  const std::size_t used = answer_frames(stream, rest, true, stopped);
   if (!stopped && used < rest.size()) context_.count(kTruncatedFrames);
   return false;
 }
 
-FrameService::Next FrameService::answer(Stream& stream, const Frame& frame) noexcept {
+FrameService::Next FrameService::answer(Stream& stream, const Frame& frame, bool ending) noexcept {
   const FrameForm form = settings_.limits.form;
   if (form == FrameForm::plain || frame.type == kTypeEcho) {
     stream.write(frame.whole);  // a view of the input: pipelined echoes leave in one piece, without a copy
@@ -69,7 +73,10 @@ FrameService::Next FrameService::answer(Stream& stream, const Frame& frame) noex
     stream.close();
     return Next::ended;
   }
-  const Verdict verdict = ask_hook(frame, stream);
+  const Verdict verdict = ask_hook(frame, stream, [&](auto arguments, auto results) {
+    // At the end of the stream nothing comes again: there the hook cannot wait.
+    return ending ? settings_.on_frame->call(arguments, results) : settings_.on_frame->ask(stream, arguments, results);
+  });
   switch (verdict.kind) {
     case Verdict::Kind::answer:
       stream.write(
@@ -77,6 +84,7 @@ FrameService::Next FrameService::answer(Stream& stream, const Frame& frame) noex
       stream.write(verdict.answer.payload);
       break;
     case Verdict::Kind::silence: break;
+    case Verdict::Kind::later: return Next::later;
     case Verdict::Kind::unknown:
       context_.count(kUnknownTypes);
       if (settings_.refuse_unknown) {
@@ -101,7 +109,8 @@ void FrameService::on_datagram(DatagramPeer& peer, std::span<const std::byte> da
     copy_reversed(form, frame->type, frame->payload, datagram_);
     return peer.reply(std::span<const std::byte>(datagram_, data.size()));
   }
-  const Verdict verdict = ask_hook(*frame, peer);
+  const Verdict verdict = ask_hook(
+      *frame, peer, [&](auto arguments, auto results) { return settings_.on_frame->call(arguments, results); });
   switch (verdict.kind) {
     case Verdict::Kind::answer: {
       const auto payload = verdict.answer.payload;
@@ -113,6 +122,7 @@ void FrameService::on_datagram(DatagramPeer& peer, std::span<const std::byte> da
       end = std::ranges::copy(payload, end).out;
       return peer.reply(std::span<const std::byte>(datagram_, end));
     }
+    case Verdict::Kind::later:
     case Verdict::Kind::silence: return;
     case Verdict::Kind::unknown:
       context_.count(kUnknownTypes);
@@ -123,13 +133,17 @@ void FrameService::on_datagram(DatagramPeer& peer, std::span<const std::byte> da
 
 // ---- The hook ------------------------------------------------------------------------------------------------
 
-template <typename Session>
-FrameService::Verdict FrameService::ask_hook(const Frame& frame, const Session& session) noexcept {
+template <typename Session, typename Ask>
+FrameService::Verdict FrameService::ask_hook(const Frame& frame, const Session& session, Ask&& ask) noexcept {
   if (!settings_.on_frame) return {.kind = Verdict::Kind::unknown};
   const HookValue arguments[] = {HookValue::of(std::int64_t{frame.type}), HookValue::of(as_text(frame.payload)),
                                  HookValue::of(session)};
   HookValue results[2];
-  if (settings_.on_frame->call(arguments, results) == Hook::Outcome::failed) return {.kind = Verdict::Kind::unknown};
+  switch (ask(std::span<const HookValue>(arguments), std::span<HookValue>(results))) {
+    case Hook::Outcome::failed: return {.kind = Verdict::Kind::unknown};
+    case Hook::Outcome::waits: return {.kind = Verdict::Kind::later};
+    case Hook::Outcome::returned: break;
+  }
   if (results[0].kind == HookValue::Kind::nil) {
     // The protocol has no frame for an error: the reason is for whoever runs the service.
     context_.count(kRejected);

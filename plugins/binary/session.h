@@ -44,7 +44,7 @@ class FrameService final : public Service, public StreamHandler {
   bool on_end(Stream& stream, std::span<const std::byte> rest) noexcept override;
 
  private:
-  enum class Next : bool { go_on, ended };
+  enum class Next : std::uint8_t { go_on, ended, later };
 
   struct Answer {
     std::uint8_t type;
@@ -52,14 +52,14 @@ class FrameService final : public Service, public StreamHandler {
   };
   // What becomes of a frame with a type of its own.
   struct Verdict {
-    enum class Kind : std::uint8_t { answer, silence, unknown } kind;
+    enum class Kind : std::uint8_t { answer, silence, unknown, later } kind;
     Answer answer = {};
   };
   // Answers whole frames. `stopped` tells an unfinished frame (false) from one that was not admitted (true).
-  std::size_t answer_frames(Stream& stream, std::span<const std::byte> data, bool& stopped) noexcept;
-  Next answer(Stream& stream, const Frame& frame) noexcept;
-  template <typename Session>
-  Verdict ask_hook(const Frame& frame, const Session& session) noexcept;
+  std::size_t answer_frames(Stream& stream, std::span<const std::byte> data, bool ending, bool& stopped) noexcept;
+  Next answer(Stream& stream, const Frame& frame, bool ending) noexcept;
+  template <typename Session, typename Ask>
+  Verdict ask_hook(const Frame& frame, const Session& session, Ask&& ask) noexcept;
   std::optional<Answer> read_results(std::span<const HookValue, 2> results, std::uint8_t type) noexcept;
   void bad_answer(std::string_view message) noexcept;
 

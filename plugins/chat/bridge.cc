@@ -64,7 +64,7 @@ void Bridge::receive(std::string_view line) {
       text.size() > service_.settings().max_line)
     return service_.count(kBridgeDropped);
   const std::string name = object.from + std::string(kLanSuffix);
-  auto verdict = service_.ask_message(name, text, room_->name);
+  auto verdict = service_.ask_message(name, text, room_->name, nullptr);
   if (!verdict.passes) return service_.count(kRefusedTexts);
   if (verdict.changed) text = std::move(verdict.text);
   service_.count(kBridged);

@@ -121,7 +121,8 @@ constexpr Option kOptions[] = {
 constexpr HookDeclaration kHooks[] = {
     {.name = "on_join",
      .signature = "(user, room, session) -> nil | false, reason",
-     .help = "a newcomer, one who goes to another room, or one who changes his name: false refuses it"},
+     .help = "a newcomer, one who goes to another room, or one who changes his name: false refuses it; it may wait, as "
+             "the others"},
     {.name = "on_message",
      .signature = "(user, text, room) -> text | nil, reason",
      .help = "what is said instead; nil or false with a reason refuses it; nothing or true leaves it as it is"},

@@ -55,8 +55,10 @@ void ChatService::drain() noexcept {
 
 // ---- Hooks ---------------------------------------------------------------------------------------------------
 
-ChatService::Verdict ChatService::verdict_of(std::string_view hook, const HookValue (&results)[2]) {
+ChatService::Verdict ChatService::verdict_of(std::string_view hook, Hook::Outcome outcome,
+                                             const HookValue (&results)[2]) {
   using Kind = HookValue::Kind;
+  if (outcome != Hook::Outcome::returned) return {.waits = outcome == Hook::Outcome::waits};
   const HookValue& answer = results[0];
   const HookValue& reason = results[1];
   Verdict verdict;
@@ -78,28 +80,38 @@ ChatService::Verdict ChatService::verdict_of(std::string_view hook, const HookVa
   return verdict;
 }
 
-ChatService::Verdict ChatService::ask_join(std::string_view user, std::string_view room, const Stream& stream) {
+namespace {
+
+Hook::Outcome ask(Hook& hook, Stream* waits, std::span<const HookValue> arguments, std::span<HookValue> results) {
+  return waits ? hook.ask(*waits, arguments, results) : hook.call(arguments, results);
+}
+
+}  // namespace
+
+ChatService::Verdict ChatService::ask_join(std::string_view user, std::string_view room, const Stream& stream,
+                                           Stream* waits) {
   if (!on_join_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(room), HookValue::of(stream)};
   HookValue results[2];
-  if (on_join_->call(arguments, results) == Hook::Outcome::failed) return {};
-  return verdict_of("on_join", results);
+  return verdict_of("on_join", ask(*on_join_, waits, arguments, results), results);
 }
 
-ChatService::Verdict ChatService::ask_message(std::string_view user, std::string_view text, std::string_view room) {
+ChatService::Verdict ChatService::ask_message(std::string_view user, std::string_view text, std::string_view room,
+                                              Stream* waits) {
   if (!on_message_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(text), HookValue::of(room)};
   HookValue results[2];
-  if (on_message_->call(arguments, results) == Hook::Outcome::failed) return {};
-  return verdict_of("on_message", results);
+  return verdict_of("on_message", ask(*on_message_, waits, arguments, results), results);
 }
 
 std::optional<std::string> ChatService::ask_command(std::string_view user, std::string_view command,
-                                                    std::string_view arguments_text) {
+                                                    std::string_view arguments_text, Stream* waits, bool& later) {
   if (!on_command_) return std::nullopt;
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(command), HookValue::of(arguments_text)};
   HookValue results[2];
-  if (on_command_->call(arguments, results) == Hook::Outcome::failed) return std::nullopt;
+  const Hook::Outcome outcome = ask(*on_command_, waits, arguments, results);
+  later = outcome == Hook::Outcome::waits;
+  if (outcome != Hook::Outcome::returned) return std::nullopt;
   if (results[0].kind == HookValue::Kind::integer) return std::to_string(results[0].integer);
   if (results[0].kind != HookValue::Kind::text || !valid_utf8(results[0].text)) return std::nullopt;
   return std::string(results[0].text);

@@ -61,11 +61,14 @@ class ChatService final : public Service, private TimerHandler, private RecentMe
     bool passes = true;
     std::string text;  // what to say instead, or why not; empty: as it was, or without a reason
     bool changed = false;
+    bool waits = false;  // it has no answer yet, and no other member means anything: the line comes again
   };
-  Verdict ask_join(std::string_view user, std::string_view room, const Stream& stream);
-  Verdict ask_message(std::string_view user, std::string_view text, std::string_view room);
-  // The answer to a command that only the configuration knows; nothing: it does not.
-  std::optional<std::string> ask_command(std::string_view user, std::string_view command, std::string_view arguments);
+  // In all: the stream that may wait for the hook; null: it has to answer now.
+  Verdict ask_join(std::string_view user, std::string_view room, const Stream& stream, Stream* waits);
+  Verdict ask_message(std::string_view user, std::string_view text, std::string_view room, Stream* waits);
+  // The answer to a command that only the configuration knows; nothing: it does not. With `later` it has none yet.
+  std::optional<std::string> ask_command(std::string_view user, std::string_view command, std::string_view arguments,
+                                         Stream* waits, bool& later);
 
   // To the members of a room, from a member or the bridge; into its history, and the store's.
   void said(const std::shared_ptr<Room>& room, std::uint64_t sender, const Words& words);
@@ -80,7 +83,7 @@ class ChatService final : public Service, private TimerHandler, private RecentMe
   void on_timer() noexcept override { hub_.deliver(); }
   void on_recent_messages(std::string_view room, std::span<const KeptMessage> messages,
                           std::string_view error) noexcept override;
-  Verdict verdict_of(std::string_view hook, const HookValue (&results)[2]);
+  Verdict verdict_of(std::string_view hook, Hook::Outcome outcome, const HookValue (&results)[2]);
   void obey(const Command& command, CommandAnswer& answer);
 
   Context& context_;

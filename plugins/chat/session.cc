@@ -35,18 +35,22 @@ std::size_t Session::on_data(Stream& stream, std::span<const std::byte> data) no
         if (next.used == 0) return;
         continue;
       }
+      again_ = stream.answered();
       if (!stream.admit(next.used)) {
         skipping_ = skipped;
         return;
       }
-      used += next.used;
       if (next.kind == NextLine::Kind::too_long) {
+        used += next.used;
         service_.count(kRefusedTexts);
         tell("A line may have {} bytes: yours is dropped.", max_line);
         if (user_ == 0) stream.write(kPrompt);
         continue;
       }
-      handle_line(next.text);
+      handle_line(next.text, &stream);
+      // It comes again, when there is an answer.
+      if (std::exchange(later_, false)) return;
+      used += next.used;
     }
   });
   return ended_ ? data.size() : used;
@@ -56,7 +60,7 @@ bool Session::on_end(Stream& stream, std::span<const std::byte> rest) noexcept {
   rest = rest.subspan(on_data(stream, rest));
   if (ended_) return false;
   const std::string_view last = last_line(rest, skipping_);
-  if (!last.empty() && stream.admit(rest.size())) contain("a line of a chat", [&] { handle_line(last); });
+  if (!last.empty() && stream.admit(rest.size())) contain("a line of a chat", [&] { handle_line(last, nullptr); });
   return false;
 }
 
@@ -169,7 +173,8 @@ void Session::receive(const Post& post) noexcept {
 
 // ---- What he writes ------------------------------------------------------------------------------------------
 
-void Session::handle_line(std::string_view line) {
+void Session::handle_line(std::string_view line, Stream* waits) {
+  waits_ = waits;
   if (user_ == 0) return take_name(line);
   if (std::exchange(sniffs_, false) && line.starts_with('{')) switch_to_json();
   if (format_ == Format::text) return handle_text(std::string(line));
@@ -197,8 +202,9 @@ void Session::take_name(std::string_view name) {
   const Settings& settings = serving.settings();
   if (const auto problem = name_problem(name); !problem.empty())
     return refuse_name(fmt::format("This name {}.", problem));
-  if (const auto verdict = serving.ask_join(name, settings.room, stream_); !verdict.passes)
-    return refuse_name(verdict.text.empty() ? "This name is not welcome." : verdict.text);
+  const auto verdict = serving.ask_join(name, settings.room, stream_, waits_);
+  if (verdict.waits) return come_again();
+  if (!verdict.passes) return refuse_name(verdict.text.empty() ? "This name is not welcome." : verdict.text);
   auto entry = service_.state().join(
       {.name = name, .worker = service_.hub().worker(), .address = stream_.peer_address(), .now_ms = unix_ms()},
       settings.room);
@@ -237,14 +243,14 @@ bool Session::over_rate() {
 }
 
 void Session::handle_text(std::string text) {
-  if (text.empty() || over_rate()) return;
+  if (text.empty() || (!again_ && over_rate())) return;
   if (!clean(text)) {
     service_.count(kRefusedTexts);
     return tell("This is not UTF-8: it is dropped.");
   }
   if (!text.starts_with('/')) return say(std::move(text), Words::Kind::said);
   if (text.starts_with("//")) return say(text.substr(1), Words::Kind::said);
-  service_.count(kCommands);
+  if (!again_) service_.count(kCommands);
   handle_command(std::string_view(text).substr(1));
 }
 
@@ -256,7 +262,11 @@ bool Session::may_say(std::string& text) {
          format_duration(std::chrono::ceil<std::chrono::seconds>(muted_until_ - service_.now())));
     return false;
   }
-  auto verdict = serving.ask_message(name_, text, room_->name);
+  auto verdict = serving.ask_message(name_, text, room_->name, waits_);
+  if (verdict.waits) {
+    come_again();
+    return false;
+  }
   if (verdict.passes && verdict.changed && verdict.text.size() > serving.settings().max_line) {
     service_.context().log(LogLevel::warning, "on_message returned more than max_line: the message is refused");
     verdict = {.passes = false};

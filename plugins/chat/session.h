@@ -50,7 +50,9 @@ class Session final : public StreamHandler {
   struct CommandEntry;
   static std::span<const CommandEntry> command_table() noexcept;
 
-  void handle_line(std::string_view line);
+  // `waits` is the stream when a hook may wait, and the line come again: come_again says that it has to. Null: it cannot.
+  void handle_line(std::string_view line, Stream* waits);
+  void come_again() noexcept { later_ = true; }
   void take_name(std::string_view name);
   void refuse_name(std::string_view why);
   void handle_text(std::string text);
@@ -108,10 +110,13 @@ class Session final : public StreamHandler {
   RateState rate_{0};
   Duration muted_until_{};
   Format format_ = Format::text;
+  Stream* waits_ = nullptr;
   std::uint8_t tries_ = 0;  // at a name, then at the password
   bool sniffs_ = false;     // the next line decides between text and JSON
   bool skipping_ = false;   // inside a line that is too long
   bool told_rate_ = false;
+  bool again_ = false;       // the line has come before
+  bool later_ = false;       // and has to come again
   bool unfinished_ = false;  // in the hub's list
   bool ended_ = false;
 };

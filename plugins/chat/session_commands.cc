@@ -81,7 +81,9 @@ void Session::handle_command(std::string_view line) {
   arguments.remove_prefix(std::min(arguments.find_first_not_of(' '), arguments.size()));
   for (const CommandEntry& command : command_table())
     if (command.name == name) return (this->*command.run)(arguments);
-  const auto answer = service_.serving().ask_command(name_, name, arguments);
+  bool waits = false;
+  const auto answer = service_.serving().ask_command(name_, name, arguments, waits_, waits);
+  if (waits) return come_again();
   if (!answer) return tell("There is no command /{}; /help lists them.", name.substr(0, 64));
   for (std::string_view rest = *answer; !rest.empty();) {
     const std::string_view one = rest.substr(0, std::min(rest.find('\n'), rest.size()));
@@ -146,8 +148,9 @@ void Session::command_part(std::string_view) { go_to({}); }
 void Session::go_to(std::string_view room) {
   ChatService& serving = service_.serving();
   if (!room.empty()) {
-    if (const auto verdict = serving.ask_join(name_, room, stream_); !verdict.passes)
-      return tell("Not joined: {}", verdict.text.empty() ? "refused" : verdict.text);
+    const auto verdict = serving.ask_join(name_, room, stream_, waits_);
+    if (verdict.waits) return come_again();
+    if (!verdict.passes) return tell("Not joined: {}", verdict.text.empty() ? "refused" : verdict.text);
   }
   auto move = service_.state().move(user_, room, serving.settings().max_rooms);
   if (!move) return tell(move.error());
@@ -179,8 +182,9 @@ void Session::command_topic(std::string_view arguments) {
 
 void Session::command_nick(std::string_view arguments) {
   if (const auto problem = name_problem(arguments); !problem.empty()) return tell("This name {}.", problem);
-  if (const auto verdict = service_.serving().ask_join(arguments, room_->name, stream_); !verdict.passes)
-    return tell("Not renamed: {}", verdict.text.empty() ? "this name is not welcome" : verdict.text);
+  const auto verdict = service_.serving().ask_join(arguments, room_->name, stream_, waits_);
+  if (verdict.waits) return come_again();
+  if (!verdict.passes) return tell("Not renamed: {}", verdict.text.empty() ? "this name is not welcome" : verdict.text);
   const auto before = service_.state().rename(user_, arguments);
   if (!before) {
     service_.count(kRefusedNames);

@@ -86,8 +86,7 @@ std::size_t LineEcho::answer_lines(Stream& stream, std::span<const std::byte> da
       searched = data.size() - used;
       return used;
     }
-    const bool asked = settings_.on_line && settings_.on_line->answered(stream);
-    if (!asked && !stream.admit((*line)->size())) return used;
+    if (!stream.admit((*line)->size())) return used;
     if (settings_.quit && (*line)->text == kQuit) {
       context_.count(kQuits);
       stream.close();
@@ -116,10 +115,6 @@ bool LineEcho::on_end(Stream& stream, std::span<const std::byte> rest) noexcept 
   }
   answer(stream, *line, true);
   return false;
-}
-
-void LineEcho::on_close(Stream& stream, NetError) noexcept {
-  if (settings_.on_line) settings_.on_line->forget(stream);
 }
 
 void LineEcho::refuse_too_long(Stream& stream) noexcept {

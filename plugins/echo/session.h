@@ -47,7 +47,6 @@ class LineEcho final : public Service, public StreamHandler {
   void on_datagram(DatagramPeer& peer, std::span<const std::byte> data) noexcept override;
   std::size_t on_data(Stream& stream, std::span<const std::byte> data) noexcept override;
   bool on_end(Stream& stream, std::span<const std::byte> rest) noexcept override;
-  void on_close(Stream& stream, NetError why) noexcept override;
 
   // on_data for a session that remembers how much of an unfinished line has been searched; changes it.
   std::size_t answer_lines(Stream& stream, std::span<const std::byte> data, std::size_t& searched) noexcept;

@@ -111,6 +111,22 @@ void an_unknown_type_goes_to_the_hook(void** state) {
   assert_true(daemon.wait_for_counter("bin", "hook_calls", 1));
 }
 
+// Frames behind the one that waits keep their place; each has counted once.
+void a_hook_that_waits_keeps_the_order(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      service("mode = 'typed', unknown_type = 'ignore', on_frame = function(type, payload) if type == 9 then "
+              "portolan.sleep('20ms') end "
+              "if type == 10 then portolan.sleep('1ms') error('oops') end return payload .. '!' end"));
+  Client client(daemon.address("bin"));
+  assert_true(client.send(frame(9, "a") + frame(1, "b") + frame(9, "c") + frame(10, "d") + frame(11, "e")));
+  const std::string expected = frame(9, "a!") + frame(1, "b") + frame(9, "c!") + frame(11, "e!");
+  expect_bytes(client.receive(expected.size()), expected);
+  assert_int_equal(daemon.counter("bin", "messages"), 5);
+  assert_int_equal(daemon.counter("bin", "hook_calls"), 4);
+  assert_int_equal(daemon.counter("bin", "unknown_types"), 1);
+}
+
 void a_length_over_the_limit_is_refused_by_its_header_alone(void** state) {
   Daemon& daemon = daemon_of(state);
   for (const char* mode : {"typed", "plain"}) {
@@ -180,6 +196,7 @@ int main() {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_daemon, end_daemon)
   const CMUnitTest tests[] = {
       TEST(frames_in_one_write_are_answered_in_order),
+      TEST(a_hook_that_waits_keeps_the_order),
       TEST(a_frame_may_come_byte_by_byte),
       TEST(quit_answers_what_came_before_and_closes),
       TEST(an_unknown_type_is_refused),

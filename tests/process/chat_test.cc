@@ -327,6 +327,70 @@ void a_reload_loses_nothing_and_changes_the_hooks(void** state) {
   people[0]->hear_until(fmt::format("* {} in lobby", people.size()));
 }
 
+// A hook that waits holds back its user's lines alone, in their order; the rest of the room goes on.
+void hooks_wait_for_their_user_alone(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(service(
+      "user_rate = 0,\n"
+      "on_join = function(user) portolan.sleep('10ms') if user == 'mallory' then return false, 'not you' end end,\n"
+      "on_message = function(user, text)\n"
+      "  if text:find('later') then portolan.sleep('50ms') return text:upper() end\n"
+      "  if text == 'never' then portolan.sleep('1ms') return nil, 'no' end\n"
+      "  if text == 'fails' then portolan.sleep('1ms') error('oops') end\n"
+      "end,\n"
+      "on_command = function(user, name, rest) portolan.sleep('5ms') if name == 'dice' then return 6 end end"));
+  Person alice(daemon.address("lobby"), "alice");
+  Person bob(daemon.address("lobby"), "bob");
+  assert_hears(alice, "* bob joined");
+  assert_true(alice.client().send("later 1\nnow 2\nlater 3\nnever\nfails\n/dice\n/nothing\n/nick mallory\n"));
+  assert_hears(bob, "[alice] LATER 1");
+  assert_hears(bob, "[alice] now 2");
+  assert_hears(bob, "[alice] LATER 3");
+  assert_hears(bob, "[alice] fails");
+  assert_hears(alice, "* Not sent: no");
+  assert_hears(alice, "* 6");
+  assert_hears(alice, "* There is no command /nothing; /help lists them.");
+  assert_hears(alice, "* Not renamed: not you");
+  assert_int_equal(daemon.counter("lobby", "commands"), 3);
+  // One who is gone while the hook waits leaves nothing behind; the room is served meanwhile.
+  Person carol(daemon.address("lobby"), "carol");
+  assert_hears(bob, "* carol joined");
+  assert_true(carol.say("later 4") && bob.say("between"));
+  assert_hears(carol, "[bob] between");
+  carol.client().close_with_reset();
+  assert_string_equal(bob.hear_until("* carol left").c_str(), "* carol left");
+  assert_int_equal(daemon.counter("lobby", "hook_failures"), 1);
+}
+
+// A line comes twice when its hook waits, and counts once.
+void a_line_that_waits_counts_once(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(service("user_rate = '1/h', on_message = function() portolan.sleep('5ms') end"));
+  Person alice(daemon.address("lobby"), "alice");
+  Person bob(daemon.address("lobby"), "bob");
+  assert_hears(alice, "* bob joined");
+  assert_true(alice.client().send("one\ntwo\n"));
+  assert_hears(bob, "[alice] one");
+  assert_hears(alice, "* Too fast: what is over the limit is dropped.");
+}
+
+// The configuration whose hook waits goes: that of the next one answers.
+void a_reload_answers_for_a_hook_that_waits(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(service());
+  Person alice(daemon.address("lobby"), "alice");
+  Person bob(daemon.address("lobby"), "bob");
+  assert_hears(alice, "* bob joined");
+  daemon.configure(service("on_message = function(user, text) print('waits') portolan.sleep('1h') end"));
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  assert_true(alice.client().send("one\ntwo\n"));
+  assert_true(wait_until([&] { return daemon.log_has("waits"); }));
+  daemon.configure(service("on_message = function(user, text) return 'new ' .. text end"));
+  assert_int_equal(daemon.command({"reload"}).code, 0);
+  assert_hears(bob, "[alice] new one");
+  assert_hears(bob, "[alice] new two");
+}
+
 void an_idle_member_costs_little(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(service("max_sessions_per_client = 0"));
@@ -493,6 +557,9 @@ int main() {
       TEST(the_operator_of_the_machine_looks_and_speaks),
       TEST(a_slow_reader_is_told_what_it_missed),
       TEST(a_reload_loses_nothing_and_changes_the_hooks),
+      TEST(hooks_wait_for_their_user_alone),
+      TEST(a_line_that_waits_counts_once),
+      TEST(a_reload_answers_for_a_hook_that_waits),
       TEST(an_idle_member_costs_little),
       TEST(a_crowd_comes_and_goes),
   };

@@ -28,6 +28,9 @@ class StubStream : public Stream {
   NetAddress local_address() const noexcept override { return {.family = 4, .port = 7, .bytes = {192, 0, 2, 1}}; }
   std::string_view server_name() const noexcept override { return {}; }
   SessionInfo info() const noexcept override { return {1, "192.0.2.7:4711", Transport::tcp}; }
+  bool answered() const noexcept override { return false; }
+  Question* question() const noexcept override { return nullptr; }
+  void question(Question*) noexcept override {}
   using Stream::write;
 
  protected:

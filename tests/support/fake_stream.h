@@ -120,8 +120,6 @@ class FakeHook final : public Hook {
   Outcome ask(Stream&, std::span<const HookValue> arguments, std::span<HookValue> results) noexcept override {
     return call(arguments, results);
   }
-  bool answered(const Stream&) const noexcept override { return false; }
-  void forget(const Stream&) noexcept override {}
   StreamHandler* serve(Stream&) noexcept override { return nullptr; }
   void receive(DatagramPeer&, std::span<const std::byte>) noexcept override {}
   bool start(std::span<const HookValue>) noexcept override { return false; }

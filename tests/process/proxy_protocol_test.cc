@@ -141,7 +141,7 @@ void what_is_no_header_is_refused(void** state) {
   assert_int_equal(daemon.counter("echo", "sessions"), 0);
   assert_true(daemon.log_has("is refused: the PROXY header "));
 
-  assert_int_equal(daemon.counter("echo", "sessions_open"), 0);
+  assert_true(wait_until([&] { return daemon.counter("echo", "sessions_open") == 0; }));
   daemon.configure(configuration(service(behind_proxy("from = '127.0.0.1', max_size = '1KiB'"))));
   assert_int_equal(daemon.command({"reload"}).code, 0);
   assert_text(answer(daemon, too_long), "hello of "s + kSource + "\n");

@@ -174,15 +174,7 @@ std::string prometheus_text(const DaemonStatus& status, const StatsRegistry& sta
       all.push_back({std::move(labels), service.get(), service->snapshot()});
       continue;
     }
-    const StatsSnapshot more = service->snapshot();
-    for (std::size_t i = 0; i < kCoreCounterCount; ++i) same->snapshot.core[i] += more.core[i];
-    for (std::size_t i = 0; i < kRefusalCount; ++i) same->snapshot.refusals[i] += more.refusals[i];
-    for (std::size_t i = 0; i < std::min(more.plugin.size(), same->snapshot.plugin.size()); ++i) {
-      same->snapshot.plugin[i] += more.plugin[i];
-    }
-    same->snapshot.open += more.open;
-    same->snapshot.latency.add(more.latency);
-    same->snapshot.message_size.add(more.message_size);
+    same->snapshot.add(service->snapshot());
   }
 
   page.family("portolan_sessions_open", "gauge", "Sessions open now.");
@@ -205,13 +197,11 @@ std::string prometheus_text(const DaemonStatus& status, const StatsRegistry& sta
   // All samples of a family stand together, also when two plugins have a counter of the same name.
   std::map<std::string, std::vector<std::pair<const Series*, std::uint64_t>>> own;
   for (const Series& series : all) {
-    const auto& names = series.service->plugin_counter_names();
-    for (std::size_t i = 0; i < std::min(names.size(), series.snapshot.plugin.size()); ++i) {
-      own[plugin_family(series.service->plugin(), names[i])].emplace_back(&series, series.snapshot.plugin[i]);
-    }
+    for (const auto& [name, value] : series.snapshot.plugin)
+      own[plugin_family(series.service->plugin(), name)].emplace_back(&series, value);
   }
   for (const auto& [name, samples] : own) {
-    page.family(name, "counter", "A counter of the plugin's own; see `portolan help PLUGIN`.");
+    page.family(name, "counter", "A counter of the plugin's own (see `portolan help PLUGIN`), or of a script.");
     for (const auto& [series, value] : samples) page.sample(name, series->labels, value);
   }
 

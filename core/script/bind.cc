@@ -13,7 +13,7 @@ std::span<const LuaArea> lua_areas() noexcept {
   static const LuaArea areas[] = {kTaskArea, kTaskObjectArea, kDialArea,  kStreamArea,       kDatagramArea,
                                   kUdpArea,  kUdpObjectArea,  kBusArea,   kSubscriptionArea, kNameArea,
                                   kNetArea,  kQueryArea,      kStoreArea, kJsonArea,         kBase64Area,
-                                  kHexArea,  kHashArea,       kLogArea};
+                                  kHexArea,  kHashArea,       kLimitArea, kLimitObjectArea,  kLogArea};
   return areas;
 }
 

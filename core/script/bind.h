@@ -36,7 +36,7 @@ struct LuaArea {
 std::span<const LuaArea> lua_areas() noexcept;
 extern const LuaArea kTaskArea, kTaskObjectArea, kStreamArea, kDialArea, kDatagramArea, kUdpArea, kUdpObjectArea,
     kBusArea, kSubscriptionArea, kNetArea, kNameArea, kQueryArea, kStoreArea, kJsonArea, kBase64Area, kHexArea,
-    kHashArea, kLogArea;
+    kHashArea, kLimitArea, kLimitObjectArea, kLogArea;
 
 // Marks the table on top of the stack as a list, for JSON.
 void mark_list(lua_State* state);
@@ -50,6 +50,7 @@ void bind_encodings(lua_State* state);
 void bind_store(lua_State* state);
 void bind_json(lua_State* state);
 void bind_net(lua_State* state);
+void bind_limits(lua_State* state);
 
 void add_functions(lua_State* state, std::span<const LuaFunction> functions);
 // The class `type` of objects with these methods. A script sees `shown` for its metatable, and can neither look into that nor

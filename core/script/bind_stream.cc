@@ -222,6 +222,17 @@ struct StreamFunctions {
     if (stream.stream_ && !stream.closing_) stream.stream_->end_output();
     return 0;
   }
+  // Back to the pool: whoever dials next has it.
+  static int give_back(lua_State* state) {
+    ScriptStream& stream = self(state);
+    if (!stream.pool_) luaL_error(state, "only what was dialed with pool can be released: close it");
+    if (stream.reader_ || !stream.writers_.empty()) luaL_error(state, "another task waits for this stream");
+    const bool useful = stream.stream_ && !stream.closing_ && !stream.ended_ && !stream.finished_;
+    if (useful) stream.pool_->give_back(*std::exchange(stream.stream_, nullptr));
+    stream.close(false);
+    lua_pushboolean(state, useful ? 1 : 0);
+    return 1;
+  }
   static int timeout(lua_State* state) {
     ScriptStream& stream = self(state);
     stream.timeout_ = lua_isnoneornil(state, 2) ? Duration::zero() : check_duration(state, 2);
@@ -248,6 +259,8 @@ struct StreamFunctions {
     } else if (key == "peer") {
       if (stream.peer_.empty() && stream.stream_) stream.peer_ = stream.stream_->info().peer;
       push_text(state, stream.peer_);
+    } else if (key == "reused") {
+      lua_pushboolean(state, stream.reused_ ? 1 : 0);
     } else if (key == "server_name") {
       push_text(state, stream.stream_ ? stream.stream_->server_name() : std::string_view());
     }
@@ -301,6 +314,9 @@ constexpr LuaFunction kStreamFunctions[] = {
      "sends a message behind its length: `header` and `endian` as in read_frame"},
     {"finish", &StreamFunctions::finish, "()", "the peer sees an end; reading goes on"},
     {"close", &StreamFunctions::close, "()", "ends it when all is sent"},
+    {"release", &StreamFunctions::give_back, "() -> boolean",
+     "of one that was dialed with pool: the exchange is over, and the next dial may have it. False: it was of no more "
+     "use"},
     {"reset", &StreamFunctions::reset, "()", "ends it at once: the peer sees a reset"},
     {"timeout", &StreamFunctions::timeout, "(duration?)", "for reads and writes that name none; nil or 0: none"},
     {"is_open", &StreamFunctions::is_open, "() -> boolean", "neither side has closed it"},
@@ -311,12 +327,12 @@ constexpr LuaFunction kStreamFunctions[] = {
 // One attempt of one task. Deletes itself when it is over.
 class ScriptDial final : public Wait, private DialHandler {
  public:
-  ScriptDial(ScriptService& service, std::shared_ptr<const OutboundTarget> target)
-      : service_(service), target_(std::move(target)) {}
+  ScriptDial(ScriptService& service, std::shared_ptr<const OutboundTarget> target, Pool* pool)
+      : service_(service), target_(std::move(target)), pool_(pool) {}
 
   bool begin(Task& task, Duration timeout) {
     task_ = &task;
-    handle_ = service_.context().dial(*target_, timeout, *this);
+    handle_ = pool_ ? pool_->acquire(timeout, *this) : service_.context().dial(*target_, timeout, *this);
     return static_cast<bool>(handle_);
   }
   void abandon(Task&) noexcept override { delete this; }
@@ -324,7 +340,7 @@ class ScriptDial final : public Wait, private DialHandler {
  private:
   StreamHandler* on_dial(Stream& stream) noexcept override {
     handle_.forget();
-    ScriptStream* made = new (std::nothrow) ScriptStream(service_, stream, ScriptStream::Side::dialed);
+    ScriptStream* made = new (std::nothrow) ScriptStream(service_, stream, ScriptStream::Side::dialed, pool_);
     ScriptService& service = service_;
     Task& task = *task_;
     delete this;
@@ -354,6 +370,7 @@ class ScriptDial final : public Wait, private DialHandler {
 
   ScriptService& service_;
   const std::shared_ptr<const OutboundTarget> target_;
+  Pool* const pool_;
   Task* task_ = nullptr;
   DialHandle handle_;
 };
@@ -365,12 +382,40 @@ std::string text_field(lua_State* state, int index, const char* name) {
   return text;
 }
 
+// pool = true, or { max, idle, idle_timeout }. What the first says who dials the place is how it stays.
+bool pool_options(lua_State* state, int index, PoolOptions& options) {
+  const int kind = push_field(state, index, "pool");
+  bool wanted = lua_toboolean(state, -1) != 0;
+  if (kind == LUA_TTABLE) {
+    const auto number = [&](const char* name, std::uint32_t& value, lua_Integer least) {
+      if (push_field(state, -1, name) != LUA_TNIL) {
+        const lua_Integer asked = luaL_checkinteger(state, -1);
+        if (asked < least || asked > 10'000)
+          luaL_error(state, "pool.%s is from %d to 10000", name, static_cast<int>(least));
+        value = static_cast<std::uint32_t>(asked);
+      }
+      lua_pop(state, 1);
+    };
+    number("max", options.max_connections, 1);
+    number("idle", options.max_idle, 0);
+    if (push_field(state, -1, "idle_timeout") != LUA_TNIL) options.idle_timeout = check_duration(state, -1);
+    lua_pop(state, 1);
+  } else if (kind != LUA_TNIL && kind != LUA_TBOOLEAN) {
+    luaL_error(state, "pool is true, or a table of max, idle and idle_timeout");
+  }
+  lua_pop(state, 1);
+  return wanted;
+}
+
 int dial(lua_State* state) {
   ScriptService& service = check_service(state);
   TargetOptions options{.address = check_text(state, 1)};
   const Duration timeout = timeout_option(state, 2, kDialTimeout);
   std::string source, name, ca, certificate, key, pins;
+  PoolOptions pooling;
+  bool pooled = false;
   if (!lua_isnoneornil(state, 2)) {
+    pooled = pool_options(state, 2, pooling);
     source = text_field(state, 2, "source");
     if (push_field(state, 2, "tls") != LUA_TNIL) {
       luaL_checktype(state, -1, LUA_TTABLE);
@@ -396,24 +441,30 @@ int dial(lua_State* state) {
   if ((*target)->transport() == Transport::udp)
     return push_failure(state, "udp:// has no connection: use portolan.udp");
   Task& task = service.runtime().waiting(state);
-  auto attempt = std::make_unique<ScriptDial>(service, std::move(*target));
-  if (!attempt->begin(task, timeout)) return push_failure(state, "out of memory");
+  Pool* const pool = pooled ? service.pool(*target, pooling) : nullptr;
+  if (pooled && !pool) return push_failure(state, "too many places have a pool already");
+  auto attempt = std::make_unique<ScriptDial>(service, std::move(*target), pool);
+  if (!attempt->begin(task, timeout))
+    return push_failure(state, pool ? "too many wait for a connection" : "out of memory");
   // The attempt has a timeout of its own.
   return service.runtime().wait(state, *attempt.release(), Duration::zero());
 }
 
 constexpr LuaFunction kFunctions[] = {
     {"dial", &dial, "(address, options?) -> stream | nil, reason",
-     "connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }"},
+     "connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }, pool = "
+     "true "
+     "or { max (64), idle (8), idle_timeout (60s) }: one that was released, or a new one"},
 };
 
 }  // namespace
 
 const LuaArea kDialArea = {"portolan.", "Connections to others.", kFunctions};
-const LuaArea kStreamArea = {"stream:",
-                             "A session, or what dial answers. Its fields: id, peer, transport, service, and over TLS "
-                             "server_name. What waits takes a timeout in its options.",
-                             kStreamFunctions};
+const LuaArea kStreamArea = {
+    "stream:",
+    "A session, or what dial answers. Its fields: id, peer, transport, service, over TLS "
+    "server_name, and reused, when others had it from a pool before. What waits takes a timeout in its options.",
+    kStreamFunctions};
 
 void ScriptStream::open_metatable(lua_State* state) {
   add_class(state, kStreamType, "stream", kStreamFunctions, &StreamFunctions::collect, &StreamFunctions::close);

@@ -240,6 +240,7 @@ void open_library(lua_State* state) {
   bind_udp(state);
   bind_bus(state);
   bind_net(state);
+  bind_limits(state);
   bind_store(state);
   bind_json(state);
   bind_encodings(state);

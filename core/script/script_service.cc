@@ -16,6 +16,9 @@ namespace portolan {
 namespace {
 
 constexpr std::size_t kMostTargets = 256;
+constexpr std::size_t kMostPools = 64;
+constexpr std::size_t kMostCounters = 100;
+constexpr std::size_t kLongestCounter = 40;
 
 }  // namespace
 
@@ -77,6 +80,28 @@ std::expected<std::shared_ptr<const OutboundTarget>, std::string> ScriptService:
   if (targets_.size() >= kMostTargets)
     std::erase_if(targets_, [](const auto& one) { return one.second.use_count() == 1; });
   return targets_[key] = std::shared_ptr<const OutboundTarget>(std::move(*made));
+}
+
+Pool* ScriptService::pool(std::shared_ptr<const OutboundTarget> target, const PoolOptions& options) {
+  if (!pooled_.contains(target) && pooled_.size() >= kMostPools) return nullptr;
+  const auto place = pooled_.insert(std::move(target)).first;
+  return context().pool(**place, options);
+}
+
+Counter* ScriptService::counter(std::string_view name) {
+  if (Counter* known = host_.stats.own.find(name)) return known;
+  return counter_problem(name).empty() ? &host_.stats.own.make(name) : nullptr;
+}
+
+std::string ScriptService::counter_problem(std::string_view name) const {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; };
+  if (name.empty() || name.size() > kLongestCounter || !std::ranges::all_of(name, letter) || name[0] <= '9')
+    return fmt::format("the name of a counter is lower-case letters, digits and _, at most {}", kLongestCounter);
+  for (const CounterDeclaration& counter : host_.configuration.plugin->counters)
+    if (counter.name == name) return "the plugin has a counter of this name";
+  if (host_.stats.own.size() >= kMostCounters)
+    return fmt::format("the service has {} counters already, and no more", kMostCounters);
+  return {};
 }
 
 void ScriptService::add(Task& task) {

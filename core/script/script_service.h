@@ -11,12 +11,14 @@
 #include <expected>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace portolan {
 
+class Counter;
 class OutboundTarget;
 class ScriptRuntime;
 class WorkerIo;
@@ -57,6 +59,13 @@ class ScriptService : public std::enable_shared_from_this<ScriptService> {
   void stop() noexcept;
   bool stopped() const noexcept { return stopped_; }
 
+  // A counter of the scripts' own, by its name; null: counter_problem says why there is none.
+  Counter* counter(std::string_view name);
+  std::string counter_problem(std::string_view name) const;
+
+  // Connections to it that are used one after the other. Null: there are too many such places, or no memory.
+  Pool* pool(std::shared_ptr<const OutboundTarget> target, const PoolOptions& options);
+
   // A place to connect to, kept as long as somebody holds it or there is room. The error is a sentence.
   std::expected<std::shared_ptr<const OutboundTarget>, std::string> target(const TargetOptions& options);
 
@@ -72,6 +81,7 @@ class ScriptService : public std::enable_shared_from_this<ScriptService> {
   Host host_;
   std::vector<Task*> tasks_;
   std::map<std::string, std::shared_ptr<const OutboundTarget>> targets_;
+  std::set<std::shared_ptr<const OutboundTarget>> pooled_;  // theirs last as long as the service
   bool drains_ = false;
   bool stopped_ = false;
 };

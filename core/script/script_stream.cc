@@ -23,18 +23,21 @@ std::string_view text_of(std::span<const std::byte> data) noexcept {
 
 }  // namespace
 
-ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side)
+ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side, Pool* pool)
     : service_(service),
       stream_(&stream),
+      pool_(pool),
       service_name_(service.name()),
       id_(stream.info().id),
       transport_(stream.info().transport),
-      side_(side) {
+      side_(side),
+      reused_(pool && stream.bytes_out() > 0) {
   // What a script writes must not keep its peer from being read: who relays needs both.
   stream.resume();
 }
 
 std::size_t ScriptStream::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
+  hold();
   in_turn_ = in_data_ = true;
   written_ = 0;
   data_ = text_of(data);
@@ -43,7 +46,8 @@ std::size_t ScriptStream::on_data(Stream& stream, std::span<const std::byte> dat
   in_turn_ = in_data_ = false;
   const std::size_t used = used_;
   // Nobody reads: what comes is kept, but not without end.
-  if (!reader_ && data.size() - used >= std::min(kUnread, service_.input_limit() / 2)) stream.pause();
+  if (stream_ && !reader_ && data.size() - used >= std::min(kUnread, service_.input_limit() / 2)) stream.pause();
+  let_go();
   return used;
 }
 
@@ -98,6 +102,7 @@ void ScriptStream::fail_reader(std::string_view rest) noexcept {
 }
 
 bool ScriptStream::on_end(Stream&, std::span<const std::byte> rest) noexcept {
+  hold();
   in_turn_ = true;
   written_ = 0;
   ended_ = true;
@@ -117,14 +122,17 @@ bool ScriptStream::on_end(Stream&, std::span<const std::byte> rest) noexcept {
     }
   }
   in_turn_ = false;
+  let_go();
   return true;  // it ends with its task
 }
 
 void ScriptStream::on_sent(Stream&) noexcept {
+  hold();
   in_turn_ = true;
   written_ = 0;
   wake_writers();
   in_turn_ = false;
+  let_go();
 }
 
 void ScriptStream::wake_writers() noexcept {
@@ -135,15 +143,14 @@ void ScriptStream::wake_writers() noexcept {
 void ScriptStream::on_close(Stream&, NetError why) noexcept {
   stream_ = nullptr;
   why_ = why;
-  ++tasks;  // so that it stays until this is over
+  hold();
   fail_reader({});
   wake_writers();
   if (side_ == Side::session) {
     service_.cancel(*this, "the session has ended");
     close_dialed();
   }
-  --tasks;
-  release();
+  let_go();
 }
 
 void ScriptStream::on_leader_end(Task&, bool) noexcept {

@@ -22,8 +22,8 @@ class ScriptService;
 class ScriptStream final : public StreamHandler, public TaskGroup {
  public:
   enum class Side : std::uint8_t { session, dialed };
-  // Throws std::bad_alloc.
-  ScriptStream(ScriptService& service, Stream& stream, Side side);
+  // A pool: that the stream goes back to when it is released. Throws std::bad_alloc.
+  ScriptStream(ScriptService& service, Stream& stream, Side side, Pool* pool = nullptr);
 
   // Pushes the object that stands for it in Lua, for the first and only time. Raises.
   void push(lua_State* state);
@@ -61,6 +61,12 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
 
   void on_leader_end(Task& task, bool failed) noexcept override;
   void on_no_task() noexcept override { release(); }
+  // It may go with what its tasks do, or Lua collects: not before the callback is over.
+  void hold() noexcept { ++tasks; }
+  void let_go() noexcept {
+    --tasks;
+    release();
+  }
   // Gives the reader what it asked for from data_. It may have asked again and again.
   void serve_reader() noexcept;
   void answer_reader(const ReadRequest::Answer& answer) noexcept;
@@ -74,7 +80,8 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   std::string_view end_reason() const noexcept;
 
   ScriptService& service_;
-  Stream* stream_;  // null once it has closed
+  Stream* stream_;  // null once it has closed, or was released
+  Pool* const pool_;
   Task* reader_ = nullptr;
   ReadRequest request_;
   std::vector<Task*> writers_;         // that wait for room
@@ -94,6 +101,7 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   Transport transport_;
   NetError why_ = NetError::none;
   Side side_;
+  bool reused_ = false;   // others had it before
   bool in_turn_ = false;  // what is written is gathered
   bool in_data_ = false;  // what is read is at hand
   bool finished_ = false;

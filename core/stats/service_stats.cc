@@ -18,13 +18,38 @@ ServiceStats::ServiceStats(std::string service, const Descriptor& plugin, std::s
   }
 }
 
+Counter* NamedCounters::find(std::string_view name) noexcept {
+  const auto found = counters_.find(name);
+  return found == counters_.end() ? nullptr : &found->second;
+}
+
+Counter& NamedCounters::make(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  return counters_[std::string(name)];
+}
+
+void NamedCounters::add_to(std::map<std::string, std::uint64_t>& sums) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, counter] : counters_) sums[name] += counter.value();
+}
+
+void StatsSnapshot::add(const StatsSnapshot& other) {
+  for (std::size_t i = 0; i < core.size(); ++i) core[i] += other.core[i];
+  for (std::size_t i = 0; i < refusals.size(); ++i) refusals[i] += other.refusals[i];
+  for (const auto& [name, value] : other.plugin) plugin[name] += value;
+  open += other.open;
+  latency.add(other.latency);
+  message_size.add(other.message_size);
+}
+
 StatsSnapshot ServiceStats::snapshot() const {
   StatsSnapshot sum;
-  sum.plugin.resize(plugin_counter_names_.size());
   for (const auto& worker : workers_) {
     for (std::size_t i = 0; i < kCoreCounterCount; ++i) sum.core[i] += worker->core[i].value();
     for (std::size_t i = 0; i < kRefusalCount; ++i) sum.refusals[i] += worker->refusals[i].value();
-    for (std::size_t i = 0; i < sum.plugin.size(); ++i) sum.plugin[i] += worker->plugin[i].value();
+    for (std::size_t i = 0; i < plugin_counter_names_.size(); ++i)
+      sum.plugin[plugin_counter_names_[i]] += worker->plugin[i].value();
+    worker->own.add_to(sum.plugin);
     sum.open += worker->open.value();
     sum.latency.add(worker->latency);
     sum.message_size.add(worker->message_size);

@@ -10,10 +10,12 @@
 #include "plugin/service.h"
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace portolan {
@@ -32,6 +34,19 @@ enum class CoreCounter : std::uint8_t {
 inline constexpr std::size_t kCoreCounterCount = 8;
 extern const std::array<std::string_view, kCoreCounterCount> kCoreCounterNames;
 
+// Counters that scripts make by their names. Their worker makes and adds; any thread reads by add_to.
+class NamedCounters {
+ public:
+  Counter* find(std::string_view name) noexcept;
+  Counter& make(std::string_view name);
+  std::size_t size() const noexcept { return counters_.size(); }
+  void add_to(std::map<std::string, std::uint64_t>& sums) const;
+
+ private:
+  mutable std::mutex mutex_;  // for a new one, and for who reads
+  std::map<std::string, Counter, std::less<>> counters_;
+};
+
 struct WorkerStats {
   explicit WorkerStats(std::size_t plugin_counters) : plugin(plugin_counters) {}
   Counter& operator[](CoreCounter counter) noexcept { return core[static_cast<std::size_t>(counter)]; }
@@ -46,6 +61,7 @@ struct WorkerStats {
   Histogram latency;       // nanoseconds from reading a message to having its answer written
   Histogram message_size;  // bytes
   std::vector<Counter> plugin;
+  NamedCounters own;
 };
 
 // A sum at one moment.
@@ -55,7 +71,9 @@ struct StatsSnapshot {
   std::uint64_t open = 0;
   HistogramSnapshot latency;
   HistogramSnapshot message_size;
-  std::vector<std::uint64_t> plugin;  // in the order of the descriptor's counters
+  std::map<std::string, std::uint64_t> plugin;  // by name: the plugin's own, and those of scripts
+
+  void add(const StatsSnapshot& other);
 };
 
 class ServiceStats {

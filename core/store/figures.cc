@@ -1,9 +1,17 @@
 #include "figures.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace portolan {
 namespace {
+
+// What has grown: by how much.
+bool subtract(std::map<std::string, std::uint64_t>& values, const std::map<std::string, std::uint64_t>& earlier) {
+  for (const auto& [name, value] : earlier) values[name] -= value;
+  std::erase_if(values, [](const auto& one) { return one.second == 0; });
+  return !values.empty();
+}
 
 template <typename Values>
 bool subtract(Values& values, const Values& earlier) {
@@ -51,10 +59,7 @@ void PendingFigures::take(const StatsRegistry& registry, Minute minute) {
     ServiceFigures figures;
     figures.core = since.core;
     figures.refusals = since.refusals;
-    const auto& names = stats->plugin_counter_names();
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      if (since.plugin[i] != 0) figures.plugin[names[i]] += since.plugin[i];
-    }
+    figures.plugin = std::move(since.plugin);
     figures.latency = std::move(since.latency);
     figures.message_size = std::move(since.message_size);
     changed[key].add(figures);

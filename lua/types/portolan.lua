@@ -45,14 +45,14 @@ function task:cancel() end
 ---@return boolean
 function task:is_done() end
 
---- connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }
+--- connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }, pool = true or { max (64), idle (8), idle_timeout (60s) }: one that was released, or a new one
 ---@param address string
 ---@param options? table
 ---@return portolan.stream|nil
 ---@return string?
 function portolan.dial(address, options) end
 
---- A session, or what dial answers. Its fields: id, peer, transport, service, and over TLS server_name. What waits takes a timeout in its options.
+--- A session, or what dial answers. Its fields: id, peer, transport, service, over TLS server_name, and reused, when others had it from a pool before. What waits takes a timeout in its options.
 ---@class portolan.stream
 local stream = {}
 
@@ -115,6 +115,10 @@ function stream:finish() end
 
 --- ends it when all is sent
 function stream:close() end
+
+--- of one that was dialed with pool: the exchange is over, and the next dial may have it. False: it was of no more use
+---@return boolean
+function stream:release() end
 
 --- ends it at once: the peer sees a reset
 function stream:reset() end
@@ -322,6 +326,28 @@ function portolan.same(text, text2) end
 ---@param count number
 ---@return string
 function portolan.random(count) end
+
+--- adds to a counter of the service: it appears in `portolan stats`, /metrics and the view plugin_counters. At most 100 names
+---@param name string
+---@param by? number
+function portolan.count(name, by) end
+
+--- how often, on this worker: "5/s", "100/m"; options: window (1s: so much of the rate at once), keys (10000), algorithm (token_bucket, fixed_window, sliding_window)
+---@param rate string
+---@param options? table
+---@return limit
+function portolan.limit(rate, options) end
+
+--- What limit answers.
+---@class portolan.limit
+local limit = {}
+
+--- whether it may be now, and is counted; if not, in how many seconds to ask again. Each key has a limit of its own
+---@param key? string
+---@param cost? string
+---@return boolean
+---@return seconds
+function limit:take(key, cost) end
 
 --- a line in the log, with the name of the service; print(…) does the same
 ---@param text string

@@ -110,51 +110,46 @@ void what_is_not_read_holds_back_the_peer(void** state) {
   assert_string_equal(client.receive_all().c_str(), "3000000\n");
 }
 
-void a_dial_talks_and_fails(void** state) {
+// What scripts count is among the statistics of their service; what they limit is limited for each key.
+void a_script_counts_and_limits(void** state) {
   Daemon& daemon = daemon_of(state);
-  ServerSocket server;
-  ServerSocket gone;
-  const std::string nobody = gone.address();
-  gone.close();
-  daemon.start(serving(fmt::format(R"(
-      local stream, why = portolan.dial('{}')
-      session:write(tostring(stream), ' ', why, '\n')
-      stream = portolan.dial('{}')
-      stream:write('question\n')
-      session:write(stream:read_line(), '\n', tostring(stream:read_line()), '\n')
-      stream:close()
-      session:write(tostring(stream:write('x')), ' ', select(2, stream:read_line()), '\n')
-      session:write(tostring(pcall(portolan.dial, 'nonsense')), '\n')
-  )",
-                                   nobody, server.address())));
+  daemon.start(serving(R"(
+      local function say(...) session:write(table.concat({ ... }, ' '), '\n') end
+      portolan.count('orders')
+      portolan.count('orders', 41)
+      portolan.count('zero', 0)
+      say(tostring(select(2, pcall(portolan.count, 'No'))))
+      say(tostring(select(2, pcall(portolan.count, 'orders', -1))))
+      for i = 1, 98 do portolan.count('n' .. i) end
+      say(tostring(select(2, pcall(portolan.count, 'one_more'))))
+      local limit = portolan.limit('2/h', { window = '1h', keys = 2 })
+      say(tostring(limit:take('a')), tostring(limit:take('a')), tostring(limit:take('a')), tostring(limit:take('b')))
+      local may, seconds = limit:take('a')
+      say(tostring(may), tostring(seconds > 1000 and seconds <= 3600), tostring((limit:take('third'))))
+      local fast = portolan.limit(1000, { keys = 1 })
+      fast:take('x')
+      portolan.sleep('20ms')
+      say(tostring((fast:take('y', 3))), tostring((fast:take('y'))))
+      for _, bad in ipairs({ { 0 }, { 'often' }, { 1, { window = 0 } }, { 1, { keys = 0 } }, { 1, { algorithm = 'x' } } }) do
+        say(tostring(select(2, pcall(portolan.limit, table.unpack(bad)))))
+      end
+  )"));
   Client client(daemon.address("script"));
-  Client answerer = server.accept();
-  assert_string_equal(answerer.receive_line().c_str(), "question\n");
-  assert_true(answerer.send("answer\n") && answerer.finish_sending());
-  const std::string all = client.receive_all();
-  assert_string_equal(all.c_str(), "nil Connection refused\nanswer\nnil\nnil closed\ntrue\n");
-  answerer.receive_all();
-  assert_string_equal(to_text(answerer.end()), to_text(End::closed));
-}
-
-void a_dialed_stream_that_is_forgotten_closes(void** state) {
-  Daemon& daemon = daemon_of(state);
-  ServerSocket server;
-  daemon.start(serving(
-      fmt::format("for i = 1, 20 do assert(portolan.dial('{}')) end "
-                  "for i = 1, 200 do local t = {{}} for j = 1, 500 do t[j] = {{}} end portolan.sleep(0.001) end",
-                  server.address())));
-  const long descriptors = daemon.facts().descriptors;
-  Client client(daemon.address("script"));
-  std::vector<Client> accepted(20);
-  for (Client& one : accepted) one = server.accept();
-  client.receive_all();
-  for (Client& one : accepted) {
-    one.receive_all();
-    assert_string_equal(to_text(one.end()), to_text(End::closed));
-  }
-  client.close();
-  assert_true(wait_until([&] { return daemon.facts().descriptors <= descriptors; }));
+  const std::string said = client.receive_all();
+  assert_string_equal(said.c_str(),
+                      R"x(bad argument #1 to '?' (the name of a counter is lower-case letters, digits and _, at most 40)
+bad argument #2 to '?' (a counter only grows)
+bad argument #1 to '?' (the service has 100 counters already, and no more)
+true true false true
+false true false
+true true
+bad argument #1 to '?' (a rate above 0: "5/s", "100/m", or a number for each second)
+bad argument #1 to '?' (a rate above 0: "5/s", "100/m", or a number for each second)
+window is at least 1 ms
+keys is from 1 to 1000000
+algorithm is "token_bucket", "fixed_window" or "sliding_window"
+)x");
+  assert_true(daemon.wait_for_counter("script", "orders", 42));
 }
 
 // In the middle of what Lua does in C: nothing of it has to know.
@@ -478,25 +473,6 @@ void a_small_max_message_loses_nothing(void** state) {
   assert_true(client.exchange(all, all.size()) == all);
 }
 
-// What a session has dialed ends with it, also when its task fails.
-void what_a_session_dialed_ends_with_it(void** state) {
-  Daemon& daemon = daemon_of(state);
-  ServerSocket server;
-  daemon.start(serving(fmt::format(
-      "local up = portolan.dial('{}') session:write('x') if session:read_line() == 'fail' then error('x') end "
-      "portolan.sleep('1h')",
-      server.address())));
-  for (const bool fails : {true, false}) {
-    Client client(daemon.address("script"));
-    Client upstream = server.accept();
-    assert_string_equal(client.receive(1).c_str(), "x");
-    assert_true(client.send(fails ? "fail\n" : "wait\n"));
-    if (!fails) client.close_with_reset();
-    upstream.receive_all();
-    assert_string_equal(to_text(upstream.end()), to_text(End::closed));
-  }
-}
-
 void datagrams_are_answered_late(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(
@@ -521,8 +497,7 @@ int main() {
       TEST(a_read_times_out_and_goes_on),
       TEST(a_slow_reader_holds_back_its_writer),
       TEST(what_is_not_read_holds_back_the_peer),
-      TEST(a_dial_talks_and_fails),
-      TEST(a_dialed_stream_that_is_forgotten_closes),
+      TEST(a_script_counts_and_limits),
       TEST(a_task_waits_wherever_it_stands),
       TEST(what_is_dropped_runs_no_further),
       TEST(tasks_end_with_their_session),
@@ -532,7 +507,6 @@ int main() {
       TEST(a_large_frame_arrives_whole),
       TEST(pipelined_lines_wait_for_a_slow_reader),
       TEST(a_small_max_message_loses_nothing),
-      TEST(what_a_session_dialed_ends_with_it),
       TEST(datagrams_are_answered_late),
       TEST(values_outlive_the_daemon),
       TEST(a_hook_waits_for_its_session_alone),

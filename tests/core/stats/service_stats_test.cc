@@ -30,14 +30,20 @@ void a_snapshot_sums_the_workers(void**) {
     worker.latency.record(1000);
   }
   stats.worker(0).open.subtract();
+  assert_null(stats.worker(0).own.find("orders"));
+  stats.worker(0).own.make("orders").add(5);
+  stats.worker(2).own.make("orders").add(6);
+  stats.worker(2).own.find("orders")->add(1);
   const StatsSnapshot sum = stats.snapshot();
   assert_int_equal(sum.core[static_cast<std::size_t>(CoreCounter::messages)], 6);
   assert_int_equal(sum.core[static_cast<std::size_t>(CoreCounter::refused)], 3);
   assert_int_equal(sum.refusals[static_cast<std::size_t>(Refusal::idle_timeout)], 3);
   assert_int_equal(sum.open, 5);
-  assert_int_equal(sum.plugin.size(), 2);
-  assert_int_equal(sum.plugin[0], 0);
-  assert_int_equal(sum.plugin[1], 30);
+  // The plugin's own, and those of scripts, which not every worker has.
+  assert_int_equal(sum.plugin.size(), 3);
+  assert_int_equal(sum.plugin.at("odd"), 0);
+  assert_int_equal(sum.plugin.at("even"), 30);
+  assert_int_equal(sum.plugin.at("orders"), 12);
   assert_int_equal(sum.latency.count(), 3);
   assert_true(sum.message_size.empty());
 }

@@ -21,6 +21,10 @@ namespace {
 
 // How often the budget is looked at. Fewer instructions than this cannot be told apart.
 constexpr int kStep = 200;
+// One instruction may walk along a whole text (a comparison, or "12" + 1, at 3 ns a byte): with large ones about, looks come
+// after fewer. What is below this is small; and looks are no further apart than walks along so much.
+constexpr std::size_t kLarge = std::size_t{64} << 10U;
+constexpr std::size_t kWalked = std::size_t{12} << 20U;
 // A C function that charges many times is looked at by the clock this often.
 constexpr std::uint32_t kChargesPerLook = 64;
 // Allocating is work: clearing and copying memory counts as one instruction for so many bytes.
@@ -67,6 +71,7 @@ void* Sandbox::allocate(void* self_pointer, void* block, std::size_t old_size, s
   if (new_size == 0) {
     std::free(block);
     self.used_ -= old_size;
+    if (old_size >= kLarge) self.large_ -= old_size;
     return nullptr;
   }
   if (new_size > old_size && self.now_.bounded) {
@@ -90,7 +95,17 @@ void* Sandbox::allocate(void* self_pointer, void* block, std::size_t old_size, s
     }
   }
   void* result = std::realloc(block, new_size);
-  if (result != nullptr) self.used_ += new_size - old_size;
+  if (result == nullptr) return result;
+  self.used_ += new_size - old_size;
+  if (old_size >= kLarge) self.large_ -= old_size;
+  if (new_size >= kLarge) {
+    self.large_ += new_size;
+    Account& now = self.now_;
+    if (now.bounded && now.running && now.stopped == Stop::none && self.step() < now.step) {
+      now.step = self.step();
+      lua_sethook(now.running, &Sandbox::on_count, LUA_MASKCOUNT, now.step);  // may be called at any time
+    }
+  }
   return result;
 }
 
@@ -122,7 +137,7 @@ void Sandbox::raise(lua_State* running) {
 void Sandbox::on_count(lua_State* running, lua_Debug*) {
   Sandbox& self = of(running);
   if (self.now_.stopped == Stop::none) {
-    self.now_.left -= kStep;
+    self.now_.left -= self.now_.step;
     if (self.now_.left < 0) {
       self.stop(running, Stop::instructions);
     } else if (self.out_of_time()) {
@@ -163,8 +178,12 @@ void Sandbox::begin(lua_State* running, std::uint64_t instructions, Duration pro
   now_.stopped = Stop::none;
   now_.position[0] = '\0';
   now_.bounded = true;
-  const auto step = static_cast<int>(std::clamp<std::uint64_t>(instructions, 1, kStep));
-  lua_sethook(running, &Sandbox::on_count, LUA_MASKCOUNT, step);
+  now_.step = static_cast<int>(std::clamp<std::uint64_t>(instructions, 1, static_cast<std::uint64_t>(step())));
+  lua_sethook(running, &Sandbox::on_count, LUA_MASKCOUNT, now_.step);
+}
+
+int Sandbox::step() const noexcept {
+  return large_ == 0 ? kStep : static_cast<int>(std::clamp<std::size_t>(kWalked / large_, 1, kStep));
 }
 
 void Sandbox::abandon(lua_State* running) {

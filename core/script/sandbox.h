@@ -35,6 +35,7 @@ class Sandbox {
     std::int64_t left = 0;      // instructions
     std::uint64_t granted = 0;  // what `left` began with
     std::uint32_t charges = 0;
+    int step = 1;  // instructions between two looks at the budget
     bool bounded = false;
     Stop stopped = Stop::none;
     Duration time_granted{};  // processor time
@@ -104,6 +105,7 @@ class Sandbox {
  private:
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
   bool out_of_time() noexcept;
+  int step() const noexcept;
   static void on_count(lua_State* running, lua_Debug* activation);
   void stop(lua_State* running, Stop why) noexcept;
   [[noreturn]] static void raise(lua_State* running);
@@ -112,6 +114,7 @@ class Sandbox {
   Limits limits_;
   ScriptRuntime* runtime_ = nullptr;
   std::size_t used_ = 0;
+  std::size_t large_ = 0;  // of it, in large blocks
   Account now_;
   LogLevel log_level_ = LogLevel::debug;
   std::string_view log_service_;

@@ -1,5 +1,7 @@
 #include "script/sandbox.h"
 
+#include "base/clock.h"
+
 #include <lua.hpp>
 
 #include <cstdio>
@@ -95,6 +97,33 @@ void processor_time_is_the_last_resort(void**) {
   assert_string_equal(text.c_str(), "c.lua:2: stopped after 50ms of processor time: does it loop without end?");
 }
 
+// An instruction that walks along megabytes counts as one: the clock is looked at all the more often.
+void long_texts_do_not_delay_the_clock(void**) {
+  Sandbox sandbox({.memory = std::size_t{64} << 20U, .memory_hint = {}, .instructions_hint = {}});
+  lua_State* state = sandbox.state();
+  // Made before, and made in the run.
+  assert_true(sandbox.run("c.lua", "text = ('9'):rep(4 << 20) return function() local x = text + 1 end", 1'000'000)
+                  .has_value());
+  const Duration before = thread_time();
+  assert_int_equal(lua_pcall(state, 0, 0, 0), LUA_OK);
+  const Duration once = thread_time() - before;
+  for (const char* source : {"return function() while true do local x = text + 1 end end",
+                             "return function() local t = ('8'):rep(4 << 20) while true do local x = t + 1 end end"}) {
+    assert_true(sandbox.run("c.lua", source, 1'000'000).has_value());
+    lua_State* running = lua_newthread(state);
+    lua_pushvalue(state, -2);
+    lua_xmove(state, running, 1);
+    const Duration began = thread_time();
+    int results = 0;
+    sandbox.begin(running, 1'000'000, std::chrono::milliseconds(40));
+    assert_int_equal(lua_resume(running, state, 0, &results), LUA_ERRRUN);
+    sandbox.end();
+    const Duration spent = thread_time() - began;
+    if (spent > std::chrono::milliseconds(40) + 16 * once) fail_msg("%f ms", static_cast<double>(spent.count()) / 1e6);
+    lua_settop(state, 0);
+  }
+}
+
 void growth_is_stopped_where_it_grows(void**) {
   expect("local t = {}\nfor i = 1, 1e9 do\n  t[i] = i .. '' end", "! c.lua:3: stopped at 8MiB of memory");
   expect("local s = 'x'\nwhile true do s = s .. s end", "! c.lua:2: stopped at 8MiB of memory");
@@ -143,6 +172,7 @@ int main() {
       cmocka_unit_test(finalizers_are_refused),
       cmocka_unit_test(loops_are_stopped_where_they_loop),
       cmocka_unit_test(processor_time_is_the_last_resort),
+      cmocka_unit_test(long_texts_do_not_delay_the_clock),
       cmocka_unit_test(growth_is_stopped_where_it_grows),
       cmocka_unit_test(a_budget_that_suffices_changes_nothing),
       cmocka_unit_test(memory_is_returned),

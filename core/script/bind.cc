@@ -41,8 +41,8 @@ void add_class(lua_State* state, const char* type, const char* shown, std::span<
   lua_pop(state, 1);
 }
 
-// Behind it is the object, aligned for anything.
-struct alignas(std::max_align_t) ObjectHead {
+// Behind it is the object.
+struct alignas(kObjectAlignment) ObjectHead {
   const char* type;
 };
 

@@ -60,11 +60,13 @@ void add_class(lua_State* state, const char* type, const char* shown, std::span<
 
 // Objects of such a class. Each begins with the address of its type's name: to compare that is quicker than to look for a
 // metatable, and nobody but these functions makes objects that a script can lay its hands on.
+inline constexpr std::size_t kObjectAlignment = 8;                  // Lua's own: that of a double
 void* object_room(lua_State* state, std::size_t size);              // left on the stack, of no class yet
 void name_object(lua_State* state, const char* type);               // what is on top of the stack
 void* check_object(lua_State* state, int index, const char* type);  // raises when it is something else
 template <typename Object, typename... Arguments>
 Object& push_object(lua_State* state, const char* type, Arguments&&... arguments) {
+  static_assert(alignof(Object) <= kObjectAlignment);
   auto* object = new (object_room(state, sizeof(Object))) Object(std::forward<Arguments>(arguments)...);
   name_object(state, type);
   return *object;

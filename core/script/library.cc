@@ -242,6 +242,7 @@ void open_library(lua_State* state) {
   bind_net(state);
   bind_store(state);
   bind_json(state);
+  bind_protobuf(state);
   bind_encodings(state);
   lua_setglobal(state, "portolan");
 }

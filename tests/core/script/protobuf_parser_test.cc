@@ -100,9 +100,12 @@ void everything_of_proto2_is_read(void**) {
       map<bool, M> maps = 14;
     }
     message Holder { optional M m = 1; }
+    message Far { optional Holder h = 1; }
     message Free { optional int32 x = 1; }
     enum E { FIRST = 7; SECOND = 8; }
   )"),
+              "message Far requires\n"
+              "  h = 1 optional message Holder\n"
               "message Free\n"
               "  x = 1 optional int32\n"
               "message Holder requires\n"

@@ -8,11 +8,23 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <numeric>
 
 namespace portolan::protobuf {
 namespace {
 
 using Kind = Symbols::Kind;
+
+// One for all that is sorted here: each would be a kilobyte or two of its own.
+void sort(std::span<std::uint32_t> indices, const std::function<bool(std::uint32_t, std::uint32_t)>& less) {
+  std::sort(indices.begin(), indices.end(), less);
+}
+
+std::vector<std::uint32_t> count_up(std::size_t count) {
+  std::vector<std::uint32_t> indices(count);
+  std::iota(indices.begin(), indices.end(), 0U);
+  return indices;
+}
 
 constexpr std::uint32_t kFirstOfProtobuf = 19'000;
 constexpr std::uint32_t kLastOfProtobuf = 19'999;
@@ -44,39 +56,44 @@ class BlueprintMaker {
   }
 
  private:
+  struct Subject {
+    std::string_view of;
+    std::string_view member = {};
+  };
   // The subject is said where there is no line to point at.
-  [[noreturn]] static void wrong(Place at, const std::string& subject, const std::string& text) {
-    throw SchemaProblem{at, at.line != 0 ? text : fmt::format("{}: {}", subject, text)};
-  }
-  std::string name_in(std::uint32_t scope, std::string_view name) const {
-    return scope == Symbols::kRoot ? std::string(name) : fmt::format("{}.{}", symbols_.full_name(scope), name);
+  [[noreturn]] static void wrong(Place at, Subject subject, const std::string& text) {
+    if (at.line != 0) throw SchemaProblem{at, text};
+    throw SchemaProblem{at,
+                        fmt::format("{}{}{}: {}", subject.of, subject.member.empty() ? "" : ".", subject.member, text)};
   }
 
   std::uint32_t declare(std::uint32_t scope, std::string_view name, Kind kind, std::size_t index, Place at) {
     const std::uint32_t id = symbols_.add(scope, name, kind, static_cast<std::uint32_t>(index));
     if (id != kNone) return id;
-    wrong(at, name_in(scope, name),
-          fmt::format("\"{}\" is already defined{}{}", name,
-                      scope == Symbols::kRoot ? "" : fmt::format(" in \"{}\"", symbols_.full_name(scope)),
+    const std::string outer = symbols_.full_name(scope);
+    wrong(at, outer.empty() ? Subject{name} : Subject{outer, name},
+          fmt::format("\"{}\" is already defined{}{}", name, outer.empty() ? "" : fmt::format(" in \"{}\"", outer),
                       kind == Kind::value ? " (the values of an enum stand beside it, not in it)" : ""));
   }
 
   std::string_view keep_name(std::uint32_t id, Place at) {
     std::string& name = out_.full_names_.emplace_back(symbols_.full_name(id));
-    if (name.size() > kLongestName) wrong(at, name.substr(0, 64), "a full name longer than 512 bytes");
+    if (name.size() > kLongestName)
+      wrong(at, {std::string_view(name).substr(0, 64)}, "a full name longer than 512 bytes");
     return name;
   }
 
   void declare() {
     for (std::size_t file = 0; file < drafts_.files.size(); ++file) {
       const FileDraft& draft = drafts_.files[file];
-      if (draft.package.size() > kLongestName) wrong(draft.package_at, "package", "a full name longer than 512 bytes");
+      if (draft.package.size() > kLongestName)
+        wrong(draft.package_at, {"package"}, "a full name longer than 512 bytes");
       packages_.push_back(symbols_.add_package(draft.package));
     }
     // A package may be declared by many files, but nothing else may have its name.
     for (std::size_t file = 0; file < drafts_.files.size(); ++file) {
       if (packages_[file] == kNone) {
-        wrong(drafts_.files[file].package_at, "package",
+        wrong(drafts_.files[file].package_at, {"package"},
               fmt::format("\"{}\" is no package", drafts_.files[file].package));
       }
     }
@@ -106,9 +123,8 @@ class BlueprintMaker {
   }
 
   void order_messages() {
-    order_.resize(drafts_.messages.size());
-    for (std::uint32_t index = 0; index < order_.size(); ++index) order_[index] = index;
-    std::ranges::sort(order_, {}, [this](std::uint32_t index) { return message_names_[index]; });
+    order_ = count_up(drafts_.messages.size());
+    sort(order_, [this](std::uint32_t a, std::uint32_t b) { return message_names_[a] < message_names_[b]; });
     place_of_.resize(order_.size());
     for (std::uint32_t at = 0; at < order_.size(); ++at) place_of_[order_[at]] = at;
   }
@@ -118,7 +134,7 @@ class BlueprintMaker {
     std::ranges::sort(ranges, {}, &NumberRange::first);
     for (std::size_t index = 1; index < ranges.size(); ++index) {
       if (ranges[index].first <= ranges[index - 1].last)
-        wrong(at, std::string(name), fmt::format("{} is reserved twice", ranges[index].first));
+        wrong(at, {name}, fmt::format("{} is reserved twice", ranges[index].first));
     }
     return ranges;
   }
@@ -130,63 +146,61 @@ class BlueprintMaker {
 
   void add_enum(const EnumDraft& draft) {
     const std::string_view name = enum_names_[out_.enums_.size()];
-    if (draft.values.empty()) wrong(draft.at, std::string(name), "an enum without a value; expected one at least");
+    if (draft.values.empty()) wrong(draft.at, {name}, "an enum without a value; expected one at least");
     if (drafts_.files[draft.at.file].is_proto3 && draft.values[0].number != 0)
-      wrong(draft.values[0].at, std::string(name), "the first value of an enum of proto3 is 0");
+      wrong(draft.values[0].at, {name}, "the first value of an enum of proto3 is 0");
     const auto ranges = check_ranges(draft.reserved, draft.at, name);
-    std::vector<std::string_view> reserved_names = draft.reserved_names;
-    std::ranges::sort(reserved_names);
-    std::vector<ValueDraft> values = draft.values;
-    for (const ValueDraft& value : values) {
-      if (contains(ranges, value.number))
-        wrong(value.at, std::string(name), fmt::format("{} is reserved", value.number));
-      if (std::ranges::binary_search(reserved_names, value.name))
-        wrong(value.at, std::string(name), fmt::format("the name \"{}\" is reserved", value.name));
-    }
-    std::ranges::stable_sort(values, {}, &ValueDraft::number);
+    const auto& values = draft.values;
+    std::vector<std::uint32_t> order = count_up(values.size());
+    sort(order, [&](std::uint32_t a, std::uint32_t b) {
+      return values[a].number != values[b].number ? values[a].number < values[b].number : a < b;
+    });
     const auto first = static_cast<std::uint32_t>(out_.values_.size());
     out_.enums_.push_back({name, first, static_cast<std::uint32_t>(values.size())});
-    for (std::size_t index = 0; index < values.size(); ++index) {
-      if (index > 0 && values[index].number == values[index - 1].number && !draft.allow_alias) {
+    for (std::size_t index = 0; index < order.size(); ++index) {
+      const ValueDraft& value = values[order[index]];
+      if (contains(ranges, value.number)) wrong(value.at, {name}, fmt::format("{} is reserved", value.number));
+      if (index > 0 && value.number == values[order[index - 1]].number && !draft.allow_alias) {
         wrong(
-            values[index].at, std::string(name),
+            value.at, {name},
             fmt::format("{} is \"{}\" already: expected another number, or \"option allow_alias = true;\" in the enum",
-                        values[index].number, values[index - 1].name));
+                        value.number, values[order[index - 1]].name));
       }
-      out_.values_.push_back({values[index].name, values[index].number});
+      out_.values_.push_back({value.name, value.number});
       out_.values_by_name_.push_back(first + static_cast<std::uint32_t>(index));
     }
-    std::sort(out_.values_by_name_.begin() + first, out_.values_by_name_.end(),
-              [this](std::uint32_t a, std::uint32_t b) { return out_.values_[a].name < out_.values_[b].name; });
+    const auto by_name = std::span(out_.values_by_name_).subspan(first);
+    const auto name_of_value = [this](std::uint32_t index) { return out_.values_[index].name; };
+    sort(by_name, [&](std::uint32_t a, std::uint32_t b) { return name_of_value(a) < name_of_value(b); });
+    for (const std::string_view reserved : draft.reserved_names) {
+      const auto found = std::ranges::lower_bound(by_name, reserved, {}, name_of_value);
+      if (found == by_name.end() || name_of_value(*found) != reserved) continue;
+      wrong(values[order[*found - first]].at, {name}, fmt::format("the name \"{}\" is reserved", reserved));
+    }
   }
 
   void add_message(std::uint32_t draft_index) {
     const MessageDraft& draft = drafts_.messages[draft_index];
     const std::string_view name = message_names_[draft_index];
     const auto ranges = check_ranges(draft.reserved, draft.at, name);
-    std::vector<std::string_view> reserved_names = draft.reserved_names;
-    std::ranges::sort(reserved_names);
-
     const auto first = static_cast<std::uint32_t>(out_.fields_.size());
     const auto first_oneof = static_cast<std::uint32_t>(out_.oneofs_.size());
-    std::vector<const FieldDraft*> sorted;
-    for (const FieldDraft& field : draft.fields) sorted.push_back(&field);
-    std::ranges::stable_sort(sorted, {}, &FieldDraft::number);
+    std::vector<std::uint32_t> order = count_up(draft.fields.size());
+    sort(order, [&](std::uint32_t a, std::uint32_t b) {
+      const std::uint32_t one = draft.fields[a].number;
+      const std::uint32_t other = draft.fields[b].number;
+      return one != other ? one < other : a < b;
+    });
     std::vector<std::vector<std::uint32_t>> members(draft.oneofs.size());
-    for (std::size_t index = 0; index < sorted.size(); ++index) {
-      const FieldDraft& field = *sorted[index];
-      const std::string subject = fmt::format("{}.{}", name, field.name);
-      if (field.number == 0 || field.number > kHighestNumber)
-        wrong(field.at, subject, fmt::format("the number {}; expected 1 to {}", field.number, kHighestNumber));
-      if (field.number >= kFirstOfProtobuf && field.number <= kLastOfProtobuf)
-        wrong(field.at, subject, fmt::format("the number {}: 19000 to 19999 are protobuf's own", field.number));
-      if (index > 0 && sorted[index - 1]->number == field.number)
-        wrong(field.at, subject,
-              fmt::format("the number {} is that of \"{}\" already", field.number, sorted[index - 1]->name));
+    for (std::size_t index = 0; index < order.size(); ++index) {
+      const FieldDraft& field = draft.fields[order[index]];
+      const Subject subject{name, field.name};
+      const FieldDraft* before = index > 0 ? &draft.fields[order[index - 1]] : nullptr;
+      if (before && before->number == field.number)
+        wrong(field.at, subject, fmt::format("the number {} is that of \"{}\" already", field.number, before->name));
+      check_number(field, subject);
       if (contains(ranges, field.number))
         wrong(field.at, subject, fmt::format("the number {} is reserved", field.number));
-      if (std::ranges::binary_search(reserved_names, field.name))
-        wrong(field.at, subject, fmt::format("the name \"{}\" is reserved", field.name));
 
       const auto place = static_cast<std::uint32_t>(out_.fields_.size());
       Field made = make_field(draft_index, field, subject);
@@ -198,17 +212,31 @@ class BlueprintMaker {
       out_.fields_.push_back(made);
       out_.fields_by_name_.push_back(place);
     }
-    std::sort(out_.fields_by_name_.begin() + first, out_.fields_by_name_.end(),
-              [this](std::uint32_t a, std::uint32_t b) { return out_.fields_[a].name < out_.fields_[b].name; });
+    const auto by_name = std::span(out_.fields_by_name_).subspan(first);
+    const auto name_of_field = [this](std::uint32_t index) { return out_.fields_[index].name; };
+    sort(by_name, [&](std::uint32_t a, std::uint32_t b) { return name_of_field(a) < name_of_field(b); });
+    for (const std::string_view reserved : draft.reserved_names) {
+      const auto found = std::ranges::lower_bound(by_name, reserved, {}, name_of_field);
+      if (found == by_name.end() || name_of_field(*found) != reserved) continue;
+      wrong(draft.fields[order[*found - first]].at, {name, reserved},
+            fmt::format("the name \"{}\" is reserved", reserved));
+    }
     for (std::size_t index = 0; index < members.size(); ++index) {
       out_.oneofs_.push_back({draft.oneofs[index].first, static_cast<std::uint32_t>(out_.members_.size()),
                               static_cast<std::uint32_t>(members[index].size())});
       out_.members_.insert(out_.members_.end(), members[index].begin(), members[index].end());
     }
-    out_.messages_.push_back({name, first, static_cast<std::uint32_t>(sorted.size()), draft.is_map_entry, false});
+    out_.messages_.push_back({name, first, static_cast<std::uint32_t>(order.size()), draft.is_map_entry, false});
   }
 
-  Field make_field(std::uint32_t message, const FieldDraft& draft, const std::string& subject) {
+  static void check_number(const FieldDraft& field, Subject subject) {
+    if (field.number == 0 || field.number > kHighestNumber)
+      wrong(field.at, subject, fmt::format("the number {}; expected 1 to {}", field.number, kHighestNumber));
+    if (field.number >= kFirstOfProtobuf && field.number <= kLastOfProtobuf)
+      wrong(field.at, subject, fmt::format("the number {}: 19000 to 19999 are protobuf's own", field.number));
+  }
+
+  Field make_field(std::uint32_t message, const FieldDraft& draft, Subject subject) {
     const bool is_proto3 = drafts_.files[draft.at.file].is_proto3;
     Field field{.name = draft.name, .number = draft.number, .type = draft.type};
     if (draft.type == FieldType::group) wrong(draft.at, subject, "a group: expected a nested message");
@@ -244,7 +272,7 @@ class BlueprintMaker {
     return field;
   }
 
-  void resolve(std::uint32_t message, const FieldDraft& draft, const std::string& subject, Field& field) const {
+  void resolve(std::uint32_t message, const FieldDraft& draft, Subject subject, Field& field) const {
     std::string why;
     const std::uint32_t id = symbols_.resolve(message_nodes_[message], draft.type_name, why);
     if (id == kNone) wrong(draft.type_at, subject, why);
@@ -253,7 +281,7 @@ class BlueprintMaker {
     field.target = node.kind == Kind::message ? place_of_[node.index] : node.index;
   }
 
-  void read_default(const FieldDraft& draft, const std::string& subject, bool is_proto3, Field& field) const {
+  void read_default(const FieldDraft& draft, Subject subject, bool is_proto3, Field& field) const {
     if (is_proto3) wrong(draft.at, subject, "a default is proto2's: in proto3 it is zero or empty");
     if (field.presence == Presence::repeated || field.type == FieldType::message)
       wrong(draft.at, subject, "a list or a message has no default");
@@ -278,18 +306,18 @@ class BlueprintMaker {
     const bool shaped = message.field_count == 2 && fields[0].number == 1 && fields[1].number == 2 &&
                         fields[0].oneof == kNone && fields[1].oneof == kNone &&
                         fields[0].presence <= Presence::optional && fields[1].presence <= Presence::optional;
-    if (!shaped) wrong(draft.at, std::string(message.name), "an entry of a map that is not a key and a value");
+    if (!shaped) wrong(draft.at, {message.name}, "an entry of a map that is not a key and a value");
     switch (fields[0].type) {
       case FieldType::float64:
       case FieldType::float32:
       case FieldType::bytes:
       case FieldType::message:
       case FieldType::enumeration:
-        wrong(draft.at, std::string(message.name), "the key of a map is an integer, a bool or a string");
+        wrong(draft.at, {message.name}, "the key of a map is an integer, a bool or a string");
       default: break;
     }
     if (fields[1].type == FieldType::message && out_.messages_[fields[1].target].is_map_entry)
-      wrong(draft.at, std::string(message.name), "the value of a map is no map");
+      wrong(draft.at, {message.name}, "the value of a map is no map");
   }
 
   void find_maps() {
@@ -302,25 +330,27 @@ class BlueprintMaker {
 
   // A message that may hold one that requires fields has to be looked through as well.
   void find_requiring() {
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> holders;  // the message that is held, and that which holds it
+    std::vector<std::uint32_t> owners(out_.fields_.size());  // the message of each field
+    std::vector<std::uint32_t> holding;                      // fields that hold messages, by which
     std::vector<std::uint32_t> todo;
     for (std::uint32_t index = 0; index < out_.messages_.size(); ++index) {
       Message& message = out_.messages_[index];
-      for (std::uint32_t at = 0; at < message.field_count; ++at) {
-        const Field& field = out_.fields_[message.first_field + at];
-        if (field.presence == Presence::required) message.requires_fields = true;
-        if (field.type == FieldType::message) holders.emplace_back(field.target, index);
+      for (std::uint32_t at = message.first_field; at < message.first_field + message.field_count; ++at) {
+        owners[at] = index;
+        if (out_.fields_[at].presence == Presence::required) message.requires_fields = true;
+        if (out_.fields_[at].type == FieldType::message) holding.push_back(at);
       }
       if (message.requires_fields) todo.push_back(index);
     }
-    std::ranges::sort(holders);
+    const auto held_by = [this](std::uint32_t field) { return out_.fields_[field].target; };
+    sort(holding, [&](std::uint32_t a, std::uint32_t b) { return held_by(a) < held_by(b); });
     while (!todo.empty()) {
       const std::uint32_t held = todo.back();
       todo.pop_back();
-      for (auto at = std::ranges::lower_bound(holders, held, {}, [](const auto& pair) { return pair.first; });
-           at != holders.end() && at->first == held; ++at) {
-        if (std::exchange(out_.messages_[at->second].requires_fields, true)) continue;
-        todo.push_back(at->second);
+      for (auto at = std::ranges::lower_bound(holding, held, {}, held_by); at != holding.end() && held_by(*at) == held;
+           ++at) {
+        if (std::exchange(out_.messages_[owners[*at]].requires_fields, true)) continue;
+        todo.push_back(owners[*at]);
       }
     }
   }
@@ -337,6 +367,19 @@ class BlueprintMaker {
 };
 
 Blueprint::Blueprint(Drafts drafts) : drafts_(std::move(drafts)) { BlueprintMaker(*this).make(); }
+
+std::expected<Blueprint, std::string> blueprint_of(const std::function<void(Drafts&)>& read) {
+  Drafts drafts;
+  std::vector<FileDraft> files;  // their names are asked for after the drafts have gone
+  try {
+    read(drafts);
+    files = drafts.files;
+    return Blueprint(std::move(drafts));
+  } catch (const SchemaProblem& problem) {
+    if (drafts.files.empty()) drafts.files = std::move(files);
+    return std::unexpected(drafts.describe(problem));
+  }
+}
 
 // ---- The block -------------------------------------------------------------------------------------------------
 

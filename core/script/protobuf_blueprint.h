@@ -10,6 +10,8 @@
 
 #include <cstddef>
 #include <deque>
+#include <expected>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,5 +41,8 @@ class Blueprint {
   std::vector<std::uint32_t> fields_by_name_;
   std::vector<std::uint32_t> values_by_name_;
 };
+
+// Has `read` fill in the drafts, and makes a blueprint of them. The error says which file and which place in it.
+std::expected<Blueprint, std::string> blueprint_of(const std::function<void(Drafts&)>& read);
 
 }  // namespace portolan::protobuf

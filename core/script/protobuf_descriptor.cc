@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace portolan::protobuf {
 namespace {
@@ -37,8 +38,7 @@ class DescriptorReader {
   }
 
   // Calls take(item) for each field. A field of another type than it should have is none that is known.
-  template <typename Take>
-  void each(std::string_view bytes, std::string_view subject, Take&& take) const {
+  void each(std::string_view bytes, std::string_view subject, const std::function<void(const Item&)>& take) const {
     WireReader reader(bytes);
     while (!reader.at_end()) {
       Item item;
@@ -255,16 +255,7 @@ class DescriptorReader {
 std::expected<Blueprint, std::string> read_descriptors(std::string_view bytes) {
   if (bytes.size() > kMostSource)
     return std::unexpected(fmt::format("{} bytes of descriptors; expected {} at most", bytes.size(), kMostSource));
-  Drafts drafts;
-  std::vector<FileDraft> names;  // asked for after the drafts have gone
-  try {
-    DescriptorReader(drafts).read_set(bytes);
-    names = drafts.files;
-    return Blueprint(std::move(drafts));
-  } catch (const SchemaProblem& problem) {
-    if (drafts.files.empty()) drafts.files = std::move(names);
-    return std::unexpected(drafts.describe(problem));
-  }
+  return blueprint_of([bytes](Drafts& drafts) { DescriptorReader(drafts).read_set(bytes); });
 }
 
 }  // namespace portolan::protobuf

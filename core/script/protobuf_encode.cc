@@ -5,13 +5,13 @@
 #include "script/protobuf_path.h"
 #include "script/protobuf_wire.h"
 
-#include <fmt/ranges.h>
 #include <lua.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <span>
 
 namespace portolan::protobuf {
 namespace {
@@ -133,26 +133,28 @@ class Encoder {
     for (const Field& field : fields) known.push_back(field.name);
     const std::string_view meant = nearest(name, known);
     std::string hint = meant.empty() ? "" : fmt::format("; did you mean \"{}\"?", meant);
-    if (meant.empty() && !known.empty() && known.size() <= kMostShown)
-      hint = fmt::format("; its fields are: {}", fmt::join(known, ", "));
+    if (meant.empty() && !known.empty() && known.size() <= kMostShown) {
+      hint = "; its fields are: ";
+      for (const std::string_view one : known) hint.append(one).append(one == known.back() ? "" : ", ");
+    }
     return fail(fmt::format("{} has no field \"{}\"{}", message.name, name.substr(0, 64), hint));
   }
 
   bool check_oneofs(std::size_t begin) {
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> set;
-    for (std::size_t at = begin; at < present_.size(); ++at) {
-      const Field& field = schema_.fields()[present_[at]];
-      if (field.oneof != kNone) set.emplace_back(field.oneof, present_[at]);
-    }
-    std::ranges::sort(set);
-    for (std::size_t at = 1; at < set.size(); ++at) {
-      if (set[at].first != set[at - 1].first) continue;
-      const Field& one = schema_.fields()[set[at - 1].second];
-      const Field& other = schema_.fields()[set[at].second];
-      return fail(fmt::format("both \"{}\" and \"{}\", expected one of those in \"{}\"", one.name, other.name,
-                              schema_.oneof_name(one)));
-    }
-    return true;
+    const auto present = std::span(present_).subspan(begin);
+    const auto oneof_at = [this](std::uint32_t index) { return schema_.fields()[index].oneof; };
+    std::vector<std::uint32_t> set;
+    for (const std::uint32_t index : present)
+      if (oneof_at(index) != kNone) set.push_back(oneof_at(index));
+    std::sort(set.begin(), set.end());
+    const auto twice = std::ranges::adjacent_find(set);
+    if (twice == set.end()) return true;
+    const auto one = std::ranges::find(present, *twice, oneof_at);
+    const auto other =
+        std::find_if(one + 1, present.end(), [&](std::uint32_t index) { return oneof_at(index) == *twice; });
+    const Field& first = schema_.fields()[*one];
+    return fail(fmt::format("both \"{}\" and \"{}\", expected one of those in \"{}\"", first.name,
+                            schema_.fields()[*other].name, schema_.oneof_name(first)));
   }
 
   bool check_required(const Message& message, std::size_t begin) {

@@ -500,17 +500,7 @@ std::expected<Blueprint, std::string> read_sources(std::span<const SourceFile> f
   for (const SourceFile& file : files) size += file.text.size();
   if (size > kMostSource)
     return std::unexpected(fmt::format("{} bytes of files; expected {} at most", size, kMostSource));
-  Drafts drafts;
-  // The names of files are asked for after the drafts have gone.
-  std::vector<FileDraft> names;
-  try {
-    Sources(files).read(0, drafts);
-    names = drafts.files;
-    return Blueprint(std::move(drafts));
-  } catch (const SchemaProblem& problem) {
-    if (drafts.files.empty()) drafts.files = std::move(names);
-    return std::unexpected(drafts.describe(problem));
-  }
+  return blueprint_of([files](Drafts& drafts) { Sources(files).read(0, drafts); });
 }
 
 }  // namespace portolan::protobuf

@@ -22,13 +22,15 @@ pkg_check_modules(SSL REQUIRED IMPORTED_TARGET openssl)
 pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
 find_package(Boost REQUIRED COMPONENTS context)
 find_package(fmt REQUIRED)
+find_package(nanopb REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)
 
 add_library(portolan_libraries INTERFACE)
 target_link_libraries(portolan_libraries INTERFACE PkgConfig::EVENT PkgConfig::LUA PkgConfig::SQLITE PkgConfig::SSL
-  PkgConfig::CARES Boost::context CLI11::CLI11 nlohmann_json::nlohmann_json Threads::Threads ${CMAKE_DL_LIBS})
+  PkgConfig::CARES Boost::context CLI11::CLI11 nlohmann_json::nlohmann_json nanopb::protobuf-nanopb-static Threads::Threads
+  ${CMAKE_DL_LIBS})
 if(PORTOLAN_SHAPE STREQUAL "dynamic")
   target_link_libraries(portolan_libraries INTERFACE fmt::fmt)
 else()

@@ -10,10 +10,11 @@ constexpr Duration kLongest = std::chrono::hours(24 * 3650);
 }  // namespace
 
 std::span<const LuaArea> lua_areas() noexcept {
-  static const LuaArea areas[] = {kTaskArea, kTaskObjectArea, kDialArea,  kStreamArea,       kDatagramArea,
-                                  kUdpArea,  kUdpObjectArea,  kBusArea,   kSubscriptionArea, kNameArea,
-                                  kNetArea,  kQueryArea,      kStoreArea, kJsonArea,         kBase64Area,
-                                  kHexArea,  kHashArea,       kLimitArea, kLimitObjectArea,  kLogArea};
+  static const LuaArea areas[] = {kTaskArea,        kTaskObjectArea, kDialArea,  kStreamArea,       kDatagramArea,
+                                  kUdpArea,         kUdpObjectArea,  kBusArea,   kSubscriptionArea, kNameArea,
+                                  kNetArea,         kQueryArea,      kStoreArea, kJsonArea,         kProtobufArea,
+                                  kSchemaArea,      kBase64Area,     kHexArea,   kHashArea,         kLimitArea,
+                                  kLimitObjectArea, kLogArea};
   return areas;
 }
 
@@ -30,8 +31,10 @@ void add_class(lua_State* state, const char* type, const char* shown, std::span<
   lua_newtable(state);
   add_functions(state, methods);
   lua_setfield(state, -2, "__index");
-  lua_pushcfunction(state, collect);
-  lua_setfield(state, -2, "__gc");
+  if (collect) {
+    lua_pushcfunction(state, collect);
+    lua_setfield(state, -2, "__gc");
+  }
   if (close) {
     lua_pushcfunction(state, close);
     lua_setfield(state, -2, "__close");

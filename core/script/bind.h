@@ -36,7 +36,7 @@ struct LuaArea {
 std::span<const LuaArea> lua_areas() noexcept;
 extern const LuaArea kTaskArea, kTaskObjectArea, kStreamArea, kDialArea, kDatagramArea, kUdpArea, kUdpObjectArea,
     kBusArea, kSubscriptionArea, kNetArea, kNameArea, kQueryArea, kStoreArea, kJsonArea, kBase64Area, kHexArea,
-    kHashArea, kLimitArea, kLimitObjectArea, kLogArea;
+    kHashArea, kLimitArea, kLimitObjectArea, kLogArea, kProtobufArea, kSchemaArea;
 
 // Marks the table on top of the stack as a list, for JSON.
 void mark_list(lua_State* state);
@@ -51,10 +51,11 @@ void bind_store(lua_State* state);
 void bind_json(lua_State* state);
 void bind_net(lua_State* state);
 void bind_limits(lua_State* state);
+void bind_protobuf(lua_State* state);
 
 void add_functions(lua_State* state, std::span<const LuaFunction> functions);
 // The class `type` of objects with these methods. A script sees `shown` for its metatable, and can neither look into that nor
-// change it. `collect` ends the object; `close` is what leaving the scope of a <close> variable does, null: nothing.
+// change it. `collect` ends the object, null: there is nothing to end; `close` is what leaving the scope of a <close> variable does, null: nothing.
 void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
                lua_CFunction collect, lua_CFunction close = nullptr);
 

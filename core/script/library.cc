@@ -243,6 +243,7 @@ void open_library(lua_State* state) {
   bind_limits(state);
   bind_store(state);
   bind_json(state);
+  bind_protobuf(state);
   bind_encodings(state);
   lua_setglobal(state, "portolan");
 }

@@ -44,7 +44,7 @@ std::string answer_type(std::string_view text) {
   std::string type;
   for (std::string_view part : split(text, " | ")) {
     if (!type.empty()) type += '|';
-    if (part == "stream" || part == "task" || part == "subscription" || part == "socket")
+    if (part == "stream" || part == "task" || part == "subscription" || part == "socket" || part == "schema")
       type += fmt::format("portolan.{}", part);
     else if (part == "value")
       type += "any";
@@ -103,7 +103,8 @@ std::string lua_annotations() {
   std::string out =
       "---@meta portolan\n"
       "-- What scripts can call, for editors with the Lua language server. Made from the program: do not edit.\n\n"
-      "---@class portolan\nportolan = { net = {}, store = {}, base64 = {}, hex = {}, json = { null = nil } }\n";
+      "---@class portolan\nportolan = { net = {}, store = {}, base64 = {}, hex = {}, json = { null = nil }, protobuf = "
+      "{} }\n";
   for (const LuaArea& area : lua_areas()) {
     std::string_view prefix = area.prefix;
     const bool methods = prefix.ends_with(':');

@@ -2,7 +2,7 @@
 -- What scripts can call, for editors with the Lua language server. Made from the program: do not edit.
 
 ---@class portolan
-portolan = { net = {}, store = {}, base64 = {}, hex = {}, json = { null = nil } }
+portolan = { net = {}, store = {}, base64 = {}, hex = {}, json = { null = nil }, protobuf = {} }
 
 --- waits: "1.5s", or a number of seconds
 ---@param duration string|number
@@ -278,6 +278,40 @@ function portolan.json.decode(text) end
 ---@param table? table
 ---@return table
 function portolan.json.array(table) end
+
+--- reads a .proto file; options: imports, a table of the names and texts of what it imports. Raises line:column and what was expected
+---@param text string
+---@param options? table
+---@return portolan.schema
+function portolan.protobuf.load(text, options) end
+
+--- reads what `protoc --include_imports --descriptor_set_out=FILE` has written
+---@param bytes string
+---@return portolan.schema
+function portolan.protobuf.load_descriptor(bytes) end
+
+--- What load and load_descriptor answer.
+---@class portolan.schema
+local schema = {}
+
+--- the message of this full name, as bytes: the same for the same table
+---@param name string
+---@param table table
+---@return string|nil
+---@return string?
+function schema:encode(name, table) end
+
+--- options: defaults (false), which fills in what is absent because it has the default value
+---@param name string
+---@param bytes string
+---@param options? table
+---@return table|nil
+---@return string?
+function schema:decode(name, bytes, options) end
+
+--- the full names of all messages
+---@return table
+function schema:messages() end
 
 --- RFC 4648 section 4, with padding
 ---@param bytes string

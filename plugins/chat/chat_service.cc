@@ -2,6 +2,7 @@
 
 #include "base/callback.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "plugins/chat/codec.h"
 #include "plugins/chat/session.h"
 #include "plugins/chat/text.h"

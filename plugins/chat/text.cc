@@ -1,5 +1,6 @@
 #include "plugins/chat/text.h"
 
+#include "base/utf8.h"
 #include "plugins/chat/bridge.h"
 
 #include <algorithm>
@@ -7,29 +8,6 @@
 
 namespace portolan::chat {
 namespace {
-
-constexpr char32_t kInvalid = 0xFFFFFFFF;
-
-// The code point at `at`, which moves behind it; kInvalid: it is none.
-char32_t next_code_point(std::string_view text, std::size_t& at) noexcept {
-  const auto byte = [&](std::size_t index) { return static_cast<unsigned char>(text[index]); };
-  const unsigned char first = byte(at);
-  if (first < 0x80) {
-    ++at;
-    return first;
-  }
-  const std::size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() - at < size) return kInvalid;
-  char32_t code = first & (0xFFU >> (size + 1));
-  for (std::size_t index = 1; index < size; ++index) {
-    if ((byte(at + index) & 0xC0U) != 0x80) return kInvalid;
-    code = code << 6U | (byte(at + index) & 0x3FU);
-  }
-  const bool too_long = (size == 3 && code < 0x800) || (size == 4 && code < 0x10000);
-  if (too_long || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return kInvalid;
-  at += size;
-  return code;
-}
 
 bool is_between(char32_t code, char32_t first, char32_t last) noexcept { return code >= first && code <= last; }
 
@@ -59,12 +37,6 @@ bool is_plain(std::string_view text) noexcept {
 
 }  // namespace
 
-bool valid_utf8(std::string_view text) noexcept {
-  for (std::size_t at = 0; at < text.size();)
-    if (next_code_point(text, at) == kInvalid) return false;
-  return true;
-}
-
 std::string_view name_problem(std::string_view name) noexcept {
   if (name.empty()) return "is empty";
   std::size_t characters = 0;
@@ -72,7 +44,7 @@ std::string_view name_problem(std::string_view name) noexcept {
   char32_t last = 0;
   for (std::size_t at = 0; at < name.size(); ++characters) {
     last = next_code_point(name, at);
-    if (last == kInvalid) return "is not UTF-8";
+    if (last == kInvalidCodePoint) return "is not UTF-8";
     if (characters == 0) first = last;
     if (is_control(last)) return "has a control character";
     if (turns_direction(last) || is_invisible(last)) return "has a character that cannot be seen";

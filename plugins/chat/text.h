@@ -16,8 +16,6 @@ inline constexpr std::size_t kMaxName = 32;
 // In whose name the service speaks: nobody else may.
 inline constexpr std::string_view kSystem = "System";
 
-bool valid_utf8(std::string_view text) noexcept;
-
 // Why a name cannot be had, as the end of a sentence ("is longer than 32 characters"); empty: it can.
 std::string_view name_problem(std::string_view name) noexcept;
 // Names that are the same but for ASCII's capitals are the same name.

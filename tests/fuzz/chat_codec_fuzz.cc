@@ -1,6 +1,7 @@
 // The chat's codec: however the network cuts a line it is found the same, what a client's JSON gives is UTF-8, what is
 // cleaned has nothing left that commands a terminal, and what is written as JSON reads back as it was. Input: a byte for
 // max_line, a seed for the cuts, then the bytes of the peer.
+#include "base/utf8.h"
 #include "fuzz_target.h"
 #include "plugins/chat/codec.h"
 #include "plugins/chat/text.h"
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+using namespace portolan;
 using namespace portolan::chat;
 using portolan::fuzz::check;
 

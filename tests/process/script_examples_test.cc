@@ -2,6 +2,8 @@
 #include "support/daemon.h"
 #include "support/server_socket.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -50,6 +52,12 @@ void start(Daemon& daemon, const std::string& name) {
 std::string ask(Client& client, const std::string& line) {
   if (!client.send(line + "\n")) return "cannot send: " + client.error();
   return client.receive_line();
+}
+
+std::string to_hex(const std::string& bytes) {
+  std::string text;
+  for (const unsigned char byte : bytes) text += fmt::format("{:02x}", byte);
+  return text;
 }
 
 void daytime(void** state) {
@@ -157,6 +165,27 @@ void feed(void** state) {
   assert_true(wait_until([&] { return daemon.counter("feed", "sessions_open") == 1; }));
 }
 
+void stock(void** state) {
+  Daemon& daemon = daemon_of(state);
+  start(daemon, "stock.lua");
+  Client clerk(daemon.address("clerk"));
+  assert_string_equal(ask(clerk, "tea +5").c_str(), "tea: 5\n");
+  assert_string_equal(ask(clerk, "tea -2").c_str(), "tea: 3\n");
+  assert_string_equal(ask(clerk, "tea").c_str(), "tea: 3\n");
+  assert_string_equal(ask(clerk, "tea -9").c_str(), "TOO_FEW: there are 3\n");
+  assert_string_equal(ask(clerk, "coffee").c_str(), "coffee: 0\n");
+  assert_string_equal(ask(clerk, "?").c_str(), "MALFORMED: expected a change, or a count\n");
+  // As a client of one's own would, which sends two at once: id 7, change tea by 1; id 8, count_of tea.
+  Client raw(daemon.address("stock"));
+  assert_true(raw.send(std::string("\0\0\0\x0b\x08\x07\x12\x07\x0a\x03tea\x10\x02\0\0\0\7\x08\x08\x1a\3tea", 26)));
+  const std::string expected("\0\0\0\x0b\x08\x07\x1a\x07\x0a\3tea\x10\4\0\0\0\x0b\x08\x08\x1a\x07\x0a\3tea\x10\4", 30);
+  assert_string_equal(to_hex(raw.receive(expected.size())).c_str(), to_hex(expected).c_str());
+  // What is no message is answered once, and the session ends.
+  assert_true(raw.send(std::string("\0\0\0\2\x08\x80", 6)));
+  const std::string last = raw.receive_all();
+  assert_true(last.find("Request.id: malformed at byte 2") != std::string::npos);
+}
+
 void watch(void** state) {
   Daemon& daemon = daemon_of(state);
   start(daemon, "watch.lua");
@@ -201,8 +230,9 @@ void all_were_tried(void**) {
 int main() {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_daemon, end_daemon)
   const CMUnitTest tests[] = {
-      TEST(daytime), TEST(key_value), TEST(guess),    TEST(request),
-      TEST(feed),    TEST(watch),     TEST(chat_bot), cmocka_unit_test(all_were_tried),
+      TEST(daytime), TEST(key_value), TEST(guess),
+      TEST(request), TEST(feed),      TEST(stock),
+      TEST(watch),   TEST(chat_bot),  cmocka_unit_test(all_were_tried),
   };
   return cmocka_run_group_tests_name("process.script_examples", tests, nullptr, nullptr);
 }

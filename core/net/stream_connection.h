@@ -61,9 +61,12 @@ class StreamConnection final : public Stream, public TimeoutNode {
   NetAddress local_address() const noexcept override;
   std::string_view server_name() const noexcept override { return tls_ ? tls_->server_name() : std::string_view(); }
   SessionInfo info() const noexcept override;
-  bool answered() const noexcept override { return question_ && question_->answered(); }
+  bool answered() const noexcept override { return question_ && !answer_admitted_ && question_->answered(); }
   Question* question() const noexcept override { return question_; }
-  void question(Question* asked) noexcept override { question_ = asked; }
+  void question(Question* asked) noexcept override {
+    question_ = asked;
+    answer_admitted_ = false;
+  }
 
   // ---- For the instance and the worker ----
   void settle_marked() noexcept;
@@ -216,6 +219,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   bool had_message_ : 1 = false;
   bool counted_ : 1;  // in the statistics of the service
   bool outbound_ : 1;
+  bool answer_admitted_ : 1 = false;  // the message that question_ is for has been let in again
   bool paused_ : 1 = false;
   bool self_paced_ : 1 = false;        // it is the plugin that holds back input
   bool ending_ : 1 = false;            // with the one that it was joined to: nothing changes that any more

@@ -30,7 +30,14 @@ constexpr std::size_t kKeepCapacity = 1024 * 1024;
 
 bool StreamConnection::admit(std::size_t bytes) noexcept {
   if (close_asked_ || state_ != State::open) return false;
-  if (question_) return question_->answered();
+  if (question_) {
+    if (!question_->answered()) return false;
+    if (!answer_admitted_) return answer_admitted_ = true;
+    // What it was asked for has gone without taking the answer: it is not that of the next message.
+    Question* const left = question_;
+    question(nullptr);
+    left->drop();
+  }
   Turn& turn = instance_.io.turn();
   // Only input can be put off and given again. Asked from elsewhere (open, on_sent, a timer), "not now" is all.
   const auto hold = [&](Hold why) {

@@ -498,6 +498,8 @@ void Instance::when_idle(std::function<void()> task) {
 }
 
 void Instance::check_idle() {
+  // What scripts have dialed for no session in particular does not keep their generation.
+  if (when_idle_ && script_service_ && sessions() == outbound.size()) script_service_->close_dialed();
   if (when_idle_ && sessions() == 0) io.retire_later(std::exchange(when_idle_, nullptr));
 }
 

@@ -7,6 +7,13 @@ namespace {
 
 constexpr Duration kLongest = std::chrono::hours(24 * 3650);
 
+int collect(lua_State* state) {
+  auto* head = static_cast<ObjectHead*>(lua_touserdata(state, 1));
+  head->type = nullptr;
+  delete std::exchange(head->held, nullptr);
+  return 0;
+}
+
 }  // namespace
 
 std::span<const LuaArea> lua_areas() noexcept {
@@ -26,15 +33,13 @@ void add_functions(lua_State* state, std::span<const LuaFunction> functions) {
 }
 
 void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
-               lua_CFunction collect, lua_CFunction close) {
+               lua_CFunction close) {
   luaL_newmetatable(state, type);
   lua_newtable(state);
   add_functions(state, methods);
   lua_setfield(state, -2, "__index");
-  if (collect) {
-    lua_pushcfunction(state, collect);
-    lua_setfield(state, -2, "__gc");
-  }
+  lua_pushcfunction(state, &collect);
+  lua_setfield(state, -2, "__gc");
   if (close) {
     lua_pushcfunction(state, close);
     lua_setfield(state, -2, "__close");
@@ -44,15 +49,10 @@ void add_class(lua_State* state, const char* type, const char* shown, std::span<
   lua_pop(state, 1);
 }
 
-// Behind it is the object.
-struct alignas(kObjectAlignment) ObjectHead {
-  const char* type;
-};
-
-void* object_room(lua_State* state, std::size_t size) {
+ObjectHead& object_room(lua_State* state, std::size_t size) {
   auto* head = static_cast<ObjectHead*>(lua_newuserdatauv(state, sizeof(ObjectHead) + size, 1));
-  head->type = nullptr;
-  return head + 1;
+  *head = {.type = nullptr, .object = head + 1, .held = nullptr};
+  return *head;
 }
 
 void name_object(lua_State* state, const char* type) {
@@ -62,8 +62,8 @@ void name_object(lua_State* state, const char* type) {
 
 void* check_object(lua_State* state, int index, const char* type) {
   if (lua_type(state, index) == LUA_TUSERDATA) {
-    auto* head = static_cast<ObjectHead*>(lua_touserdata(state, index));
-    if (head->type == type) return head + 1;
+    const auto* head = static_cast<ObjectHead*>(lua_touserdata(state, index));
+    if (head->type == type) return head->object;
   }
   luaL_typeerror(state, index, type);
   return nullptr;

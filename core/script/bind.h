@@ -10,7 +10,6 @@
 #include <lua.hpp>
 
 #include <cstddef>
-#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -57,20 +56,34 @@ void add_functions(lua_State* state, std::span<const LuaFunction> functions);
 // The class `type` of objects with these methods. A script sees `shown` for its metatable, and can neither look into that nor
 // change it. `collect` ends the object, null: there is nothing to end; `close` is what leaving the scope of a <close> variable does, null: nothing.
 void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
-               lua_CFunction collect, lua_CFunction close = nullptr);
+               lua_CFunction close = nullptr);
 
 // Objects of such a class. Each begins with the address of its type's name: to compare that is quicker than to look for a
 // metatable, and nobody but these functions makes objects that a script can lay its hands on.
-inline constexpr std::size_t kObjectAlignment = 8;                  // Lua's own: that of a double
-void* object_room(lua_State* state, std::size_t size);              // left on the stack, of no class yet
-void name_object(lua_State* state, const char* type);               // what is on top of the stack
+struct ObjectHead {
+  const char* type;  // null: not yet
+  void* object;
+  SandboxObject* held;  // what is destroyed with it; null: nothing has to be
+};
+template <typename Object>
+struct HeldObject final : SandboxObject {
+  template <typename... Arguments>
+  explicit HeldObject(Sandbox& sandbox, Arguments&&... arguments)
+      : SandboxObject(sandbox), value(std::forward<Arguments>(arguments)...) {}
+  Object value;
+};
+// Room for one, and `size` bytes more in Lua's own memory, left on the stack; and what makes it an object.
+ObjectHead& object_room(lua_State* state, std::size_t size = 0);
+void name_object(lua_State* state, const char* type);
 void* check_object(lua_State* state, int index, const char* type);  // raises when it is something else
 template <typename Object, typename... Arguments>
 Object& push_object(lua_State* state, const char* type, Arguments&&... arguments) {
-  static_assert(alignof(Object) <= kObjectAlignment);
-  auto* object = new (object_room(state, sizeof(Object))) Object(std::forward<Arguments>(arguments)...);
+  ObjectHead& head = object_room(state);
+  auto* held = new HeldObject<Object>(Sandbox::of(state), std::forward<Arguments>(arguments)...);
+  head.held = held;
+  head.object = &held->value;
   name_object(state, type);
-  return *object;
+  return held->value;
 }
 template <typename Object>
 Object& check_object(lua_State* state, int index, const char* type) {

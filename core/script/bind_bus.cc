@@ -120,10 +120,6 @@ int close(lua_State* state) {
   self(state).close();
   return 0;
 }
-int collect(lua_State* state) {
-  self(state).~Subscription();
-  return 0;
-}
 
 int publish(lua_State* state) {
   auto message = std::make_shared<BusMessage>();
@@ -175,7 +171,7 @@ const LuaArea kBusArea = {"portolan.", "Messages between services and workers.",
 const LuaArea kSubscriptionArea = {"subscription:", "What subscribe answers.", kSubscriptionFunctions};
 
 void bind_bus(lua_State* state) {
-  add_class(state, kSubscriptionType, "subscription", kSubscriptionFunctions, &collect, &close);
+  add_class(state, kSubscriptionType, "subscription", kSubscriptionFunctions, &close);
   add_functions(state, kFunctions);
 }
 

@@ -19,8 +19,8 @@ constexpr const char* kLimitType = "portolan.limit";
 constexpr lua_Integer kUsualKeys = 10'000;
 constexpr lua_Integer kMostKeys = 1'000'000;
 constexpr std::size_t kLongestKey = 256;
-// Of the memory of the daemon, which the script's own cap does not see: what a key costs beside its text.
-constexpr std::uint64_t kKeyCost = 100;
+// What a key costs beside its text, in bytes and in instructions.
+constexpr std::size_t kKeyCost = 100;
 
 // count(name, by?)
 int count(lua_State* state) {
@@ -40,13 +40,19 @@ int count(lua_State* state) {
 // The states of one limit, by key. Lives in its object of Lua.
 class KeyedLimit {
  public:
-  KeyedLimit(Limiter limiter, std::size_t most) : limiter_(limiter), most_(most) {}
+  KeyedLimit(Sandbox& sandbox, Limiter limiter, double rate, std::size_t most)
+      : sandbox_(sandbox), limiter_(limiter), rate_(rate), most_(most) {}
+  // Some thirty years' worth, which nanoseconds of 64 bits can hold.
+  double most_cost() const noexcept { return std::max(rate_ * 1e9, 1.0); }
+  ~KeyedLimit() { sandbox_.return_memory(bytes_); }
 
   // How long until it may be: zero, and it is counted. Too many keys, none of which is as good as new: nothing.
-  std::optional<Duration> take(const std::string& key, double cost, Duration now) {
+  std::optional<Duration> take(lua_State* state, const std::string& key, double cost, Duration now) {
     auto found = states_.find(key);
     if (found == states_.end()) {
       if (states_.size() >= most_ && !forget(now)) return std::nullopt;
+      if (!sandbox_.take_memory(key.size() + kKeyCost)) luaL_error(state, "not enough memory");
+      bytes_ += key.size() + kKeyCost;
       found = states_.try_emplace(key).first;
     }
     return limiter_.take(found->second, now, cost);
@@ -56,14 +62,22 @@ class KeyedLimit {
   // Those that are as good as new. To look at all is worth it when that many have come since.
   bool forget(Duration now) {
     if (now < look_again_) return false;
-    std::erase_if(states_, [&](const auto& one) { return limiter_.forgotten(one.second, now); });
+    std::erase_if(states_, [&](const auto& one) {
+      if (!limiter_.forgotten(one.second, now)) return false;
+      sandbox_.return_memory(one.first.size() + kKeyCost);
+      bytes_ -= one.first.size() + kKeyCost;
+      return true;
+    });
     if (states_.size() >= most_) look_again_ = now + std::chrono::milliseconds(100);
     return states_.size() < most_;
   }
 
+  Sandbox& sandbox_;
   const Limiter limiter_;
+  const double rate_;
   const std::size_t most_;
   std::unordered_map<std::string, LimitState> states_;
+  std::size_t bytes_ = 0;
   Duration look_again_{};
 };
 
@@ -75,24 +89,20 @@ int take(lua_State* state) {
   const std::string_view key = lua_isnoneornil(state, 2) ? std::string_view() : check_text(state, 2);
   if (key.size() > kLongestKey) luaL_argerror(state, 2, "a key has at most 256 bytes");
   const lua_Number cost = luaL_optnumber(state, 3, 1);
-  if (!(cost >= 0 && cost <= 1e9)) luaL_argerror(state, 3, "from 0 to 1e9");
+  if (!(cost >= 0 && cost <= limit.most_cost())) luaL_argerror(state, 3, "not negative, and not what takes years");
   Sandbox::of(state).charge(state, kKeyCost);
-  const auto wait = limit.take(std::string(key), cost, monotonic_now());
+  const auto wait = limit.take(state, std::string(key), cost, monotonic_now());
   lua_pushboolean(state, wait && *wait == Duration::zero() ? 1 : 0);
   // With more keys than it may keep, nobody knows: a moment from now.
   lua_pushnumber(state, std::chrono::duration<double>(wait.value_or(std::chrono::milliseconds(100))).count());
   return 2;
 }
 
-int collect(lua_State* state) {
-  self(state).~KeyedLimit();
-  return 0;
-}
-
 // limit(rate, options?)
 int limit(lua_State* state) {
   const auto rate = lua_type(state, 1) == LUA_TNUMBER ? lua_tonumber(state, 1) : parse_rate(check_text(state, 1));
-  if (!rate || !(*rate > 0)) luaL_argerror(state, 1, "a rate above 0: \"5/s\", \"100/m\", or a number for each second");
+  if (!rate || !(*rate >= 1e-9 && *rate <= 1e9))
+    luaL_argerror(state, 1, "a rate above 0: \"5/s\", \"100/m\", or a number for each second");
   Duration window = std::chrono::seconds(1);
   lua_Integer keys = kUsualKeys;
   LimitAlgorithm algorithm = LimitAlgorithm::token_bucket;
@@ -113,7 +123,8 @@ int limit(lua_State* state) {
     if (window < std::chrono::milliseconds(1)) luaL_error(state, "window is at least 1 ms");
     if (keys < 1 || keys > kMostKeys) luaL_error(state, "keys is from 1 to 1000000");
   }
-  push_object<KeyedLimit>(state, kLimitType, Limiter(algorithm, *rate, window), static_cast<std::size_t>(keys));
+  push_object<KeyedLimit>(state, kLimitType, Sandbox::of(state), Limiter(algorithm, *rate, window), *rate,
+                          static_cast<std::size_t>(keys));
   return 1;
 }
 
@@ -138,7 +149,7 @@ const LuaArea kLimitArea = {"portolan.", "Counting, and limiting.", kFunctions};
 const LuaArea kLimitObjectArea = {"limit:", "What limit answers.", kLimitFunctions};
 
 void bind_limits(lua_State* state) {
-  add_class(state, kLimitType, "limit", kLimitFunctions, &collect);
+  add_class(state, kLimitType, "limit", kLimitFunctions);
   add_functions(state, kFunctions);
 }
 

@@ -26,7 +26,7 @@ constexpr std::size_t kInstructionsPerByte = 1;
 
 // The schema lies in Lua's own memory, with the names of its fields beside it.
 void push_schema(lua_State* state, const Blueprint& blueprint) {
-  const Schema* schema = blueprint.place(object_room(state, blueprint.bytes()));
+  const Schema* schema = blueprint.place(object_room(state, blueprint.bytes()).object);
   name_object(state, kSchemaType);
   Sandbox::of(state).charge(state, schema->fields().size() + schema->values().size());
   protobuf::push_names(state, *schema);
@@ -69,9 +69,7 @@ int load_descriptor(lua_State* state) {
   return push_or_raise(state, protobuf::read_descriptors(bytes));
 }
 
-const Schema& check_schema(lua_State* state) {
-  return check_object<const Schema>(state, 1, kSchemaType);
-}
+const Schema& check_schema(lua_State* state) { return check_object<const Schema>(state, 1, kSchemaType); }
 
 const Message& check_message(lua_State* state, const Schema& schema, int index) {
   const std::string_view name = check_text(state, index);
@@ -170,7 +168,7 @@ const LuaArea kProtobufArea = {"portolan.protobuf.", "Messages of Protocol Buffe
 const LuaArea kSchemaArea = {"schema:", "What load and load_descriptor answer.", kMethods};
 
 void bind_protobuf(lua_State* state) {
-  add_class(state, kSchemaType, "schema", kMethods, nullptr);
+  add_class(state, kSchemaType, "schema", kMethods);
   lua_newtable(state);
   add_functions(state, kFunctions);
   lua_setfield(state, -2, "protobuf");

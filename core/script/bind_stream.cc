@@ -22,11 +22,18 @@ constexpr Duration kDialedTimeout = std::chrono::seconds(30);
 
 }  // namespace
 
-// What `object` is in Lua: a pointer that outlives the stream.
-struct StreamFunctions {
-  static ScriptStream*& box(lua_State* state, int index) {
-    return check_object<ScriptStream*>(state, index, kStreamType);
+// What a stream is in Lua. When it is collected, a session goes on with its task; a dialed connection is of no use to
+// anybody.
+struct StreamReference {
+  ~StreamReference() {
+    stream.in_lua_ = false;
+    if (stream.side_ == ScriptStream::Side::dialed && stream.stream_) stream.stream_->close();
+    stream.release();
   }
+  ScriptStream& stream;
+};
+
+struct StreamFunctions {
   static ScriptStream& self(lua_State* state) { return ScriptStream::check(state, 1); }
 
   // ---- Reading -----------------------------------------------------------------------------------------------
@@ -272,26 +279,15 @@ struct StreamFunctions {
                     stream.stream_ && !stream.closing_ ? "open" : "closed");
     return 1;
   }
-  // Collected: a session goes on with its task, a dialed connection is of no use to anybody.
-  static int collect(lua_State* state) {
-    ScriptStream* stream = std::exchange(box(state, 1), nullptr);
-    if (!stream) return 0;
-    stream->in_lua_ = false;
-    if (stream->side_ == ScriptStream::Side::dialed && stream->stream_) stream->stream_->close();
-    stream->release();
-    return 0;
-  }
 };
 
 void ScriptStream::push(lua_State* state) {
-  push_object<ScriptStream*>(state, kStreamType, this);
+  push_object<StreamReference>(state, kStreamType, *this);
   in_lua_ = true;
 }
 
 ScriptStream& ScriptStream::check(lua_State* state, int index) {
-  ScriptStream* stream = StreamFunctions::box(state, index);
-  if (!stream) luaL_argerror(state, index, "a stream that is gone");
-  return *stream;
+  return check_object<StreamReference>(state, index, kStreamType).stream;
 }
 
 namespace {
@@ -349,7 +345,8 @@ class ScriptDial final : public Wait, private DialHandler {
       return nullptr;
     }
     // What a session's task dials is the session's.
-    if (task.group && task.group->inherits()) made->belong_to(static_cast<ScriptStream&>(*task.group));
+    made->belong_to(task.group && task.group->inherits() ? static_cast<ScriptStream*>(task.group) : nullptr);
+    ++made->tasks;  // until all this is over: the task may be done with it, and Lua collect it
     made->begin_turn();
     service.runtime().wake(task, [&](lua_State* state) {
       made->push(state);
@@ -357,6 +354,7 @@ class ScriptDial final : public Wait, private DialHandler {
       return 1;
     });
     made->end_turn();
+    --made->tasks;
     return made->take_up() ? made : nullptr;
   }
   void on_dial_failed(NetError, std::string_view message) noexcept override {
@@ -467,7 +465,7 @@ const LuaArea kStreamArea = {
     kStreamFunctions};
 
 void ScriptStream::open_metatable(lua_State* state) {
-  add_class(state, kStreamType, "stream", kStreamFunctions, &StreamFunctions::collect, &StreamFunctions::close);
+  add_class(state, kStreamType, "stream", kStreamFunctions, &StreamFunctions::close);
   // Its fields beside its methods.
   luaL_getmetatable(state, kStreamType);
   push_field(state, -1, "__index");

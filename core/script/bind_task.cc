@@ -14,7 +14,7 @@ constexpr const char* kTaskType = "portolan.task";
 class Sleep final : public Wait {
  public:
   void abandon(Task&) noexcept override {}
-  int push_timeout(lua_State*) override { return 0; }
+  bool answers_timeout() const noexcept override { return false; }
 };
 Sleep sleeping;  // it holds nothing
 
@@ -82,11 +82,6 @@ int is_done(lua_State* state) {
   lua_pushboolean(state, self(state).task == nullptr ? 1 : 0);
   return 1;
 }
-int collect(lua_State* state) {
-  TaskHandle& handle = self(state);
-  if (Task* task = std::exchange(handle.task, nullptr)) task->handle = nullptr;
-  return 0;
-}
 
 int clock(lua_State* state) {
   lua_pushnumber(state, std::chrono::duration<double>(monotonic_now()).count());
@@ -117,7 +112,7 @@ const LuaArea kTaskArea = {"portolan.", "Time, and work beside the work.", kFunc
 const LuaArea kTaskObjectArea = {"task:", "What spawn, every and after answer.", kTaskFunctions};
 
 void bind_tasks(lua_State* state) {
-  add_class(state, kTaskType, "task", kTaskFunctions, &collect);
+  add_class(state, kTaskType, "task", kTaskFunctions);
   add_functions(state, kFunctions);
 }
 

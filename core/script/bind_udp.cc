@@ -84,10 +84,6 @@ int close(lua_State* state) {
   self(state).close();
   return 0;
 }
-int collect(lua_State* state) {
-  self(state).~ScriptLink();
-  return 0;
-}
 
 int udp(lua_State* state) {
   ScriptService& service = check_service(state);
@@ -114,7 +110,7 @@ const LuaArea kUdpArea = {"portolan.", "Datagrams to others.", kFunctions};
 const LuaArea kUdpObjectArea = {"socket:", "What udp answers.", kLinkFunctions};
 
 void bind_udp(lua_State* state) {
-  add_class(state, kLinkType, "socket", kLinkFunctions, &collect, &close);
+  add_class(state, kLinkType, "socket", kLinkFunctions, &close);
   add_functions(state, kFunctions);
 }
 

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <vector>
@@ -41,6 +43,20 @@ constexpr std::size_t kStack = sizeof(void*) * 512 * 1024;
 #else
 constexpr std::size_t kStack = sizeof(void*) * 128 * 1024;
 #endif
+
+std::atomic<std::size_t> alive_in_process = 0;
+
+std::size_t most_in_process() noexcept {
+  static const std::size_t most = [] {
+    std::size_t mappings = 65'530;
+    if (std::FILE* file = std::fopen("/proc/sys/vm/max_map_count", "re")) {
+      if (std::fscanf(file, "%zu", &mappings) != 1) mappings = 65'530;
+      std::fclose(file);
+    }
+    return mappings / 4;
+  }();
+  return most;
+}
 
 std::size_t page_size() noexcept {
   static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -94,7 +110,13 @@ struct Fiber::Switch {
 
 std::size_t Fiber::stack_size() noexcept { return kStack; }
 
+std::size_t Fiber::depth() const noexcept {
+  return static_cast<std::size_t>(stack_ + kStack - static_cast<std::byte*>(__builtin_frame_address(0)));
+}
+
 std::unique_ptr<Fiber> Fiber::make() noexcept {
+  // Not exact, and need not be: half of all mappings are left for the rest of the daemon.
+  if (alive_in_process.load(std::memory_order_relaxed) >= most_in_process()) return nullptr;
   const std::size_t guard = page_size();
   void* const place = mmap(nullptr, guard + kStack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (place == MAP_FAILED) return nullptr;
@@ -106,10 +128,14 @@ std::unique_ptr<Fiber> Fiber::make() noexcept {
   return nullptr;
 }
 
-Fiber::Fiber(std::byte* stack) noexcept : stack_(stack) { Switch::begin(*this); }
+Fiber::Fiber(std::byte* stack) noexcept : stack_(stack) {
+  alive_in_process.fetch_add(1, std::memory_order_relaxed);
+  Switch::begin(*this);
+}
 
 Fiber::~Fiber() {
   Switch::end(*this);
+  alive_in_process.fetch_sub(1, std::memory_order_relaxed);
   munmap(stack_ - page_size(), page_size() + kStack);
 }
 

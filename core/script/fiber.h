@@ -15,7 +15,9 @@ class Fiber {
  public:
   using Body = void (*)(void* argument) noexcept;
 
-  static std::unique_ptr<Fiber> make() noexcept;  // null: no memory for a stack
+  // Null: no memory for a stack, or there are so many in the process that the kernel's limit of mappings (vm.max_map_count)
+  // would be in sight: each takes two.
+  static std::unique_ptr<Fiber> make() noexcept;
   ~Fiber();
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
@@ -25,6 +27,8 @@ class Fiber {
   bool resume() noexcept;
   // For the function: back to who has started or resumed it.
   void wait() noexcept;
+  // From within: how much of the stack is in use.
+  std::size_t depth() const noexcept;
   bool alive() const noexcept { return alive_; }  // it has been started, and has not ended
 
   // Of a stack. Lua calls C no deeper than 200 times, and so do patterns; tests/core/script/fiber_test.cc looks at how

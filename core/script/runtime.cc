@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kSpareThreads = 256;
 constexpr std::size_t kSpareFibers = 16;  // a stack that was deep keeps its pages
 constexpr int kTraceDepth = 8;
+// Of a C stack: what every task has.
+constexpr std::size_t kShallow = std::size_t{8} << 10U;
 // Room on a task's stack for what it is woken with.
 constexpr int kRoom = 32;
 
@@ -37,12 +39,6 @@ void run_body(void* pointer) noexcept {
 }
 
 }  // namespace
-
-int Wait::push_timeout(lua_State* state) {
-  lua_pushnil(state);
-  lua_pushliteral(state, "timed out");
-  return 2;
-}
 
 ScriptRuntime::ScriptRuntime(const Limits& limits)
     : limits_(limits),
@@ -301,6 +297,10 @@ void ScriptRuntime::end_badly(Task& task, std::string_view why) noexcept {
 
 int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout) {
   Task& task = waiting(state);
+  if (!take_depth(task)) {
+    wait.abandon(task);
+    luaL_error(state, "not enough memory");
+  }
   task.wait = &wait;
   if (timeout > Duration::zero()) task.deadline = Loop::now() + timeout;
   if (task.expires != Duration::zero() && (task.deadline == Duration::zero() || task.expires < task.deadline))
@@ -308,7 +308,8 @@ int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout) {
   if (task.deadline != Duration::zero() && !contain("a wait", [&] { arm(task); })) {
     task.wait = nullptr;
     wait.abandon(task);
-    luaL_error(state, "out of memory");
+    sandbox_.return_memory(std::exchange(task.deep, 0));
+    luaL_error(state, "not enough memory");
   }
   suspend(state, task);
   return std::exchange(task.values, 0);
@@ -316,12 +317,23 @@ int ScriptRuntime::wait(lua_State* state, Wait& wait, Duration timeout) {
 
 void ScriptRuntime::wait_turn(lua_State* state) {
   Task& task = waiting(state);
+  if (!take_depth(task)) luaL_error(state, "not enough memory");
   make_ready(task);
   suspend(state, task);
 }
 
+// A C stack that is deep keeps its pages while its task waits: they are the script's memory.
+bool ScriptRuntime::take_depth(Task& task) noexcept {
+  const std::size_t depth = task.fiber->depth();
+  if (depth <= kShallow) return true;
+  if (!sandbox_.take_memory(depth)) return false;
+  task.deep = depth;
+  return true;
+}
+
 void ScriptRuntime::suspend(lua_State* state, Task& task) {
   task.fiber->wait();
+  sandbox_.return_memory(std::exchange(task.deep, 0));
   if (task.unwinds) sandbox_.abandon(state);
   if (std::exchange(task.raises, false)) luaL_error(state, "%s", task.reason);
 }
@@ -365,9 +377,14 @@ void ScriptRuntime::strike() noexcept {
       cancel(task, "it has taken longer than script.hook_timeout");
       continue;
     }
-    Wait& wait = *task.wait;
-    wait.abandon(task);
-    wake(task, [&](lua_State* state) { return wait.push_timeout(state); });
+    const bool answers = task.wait->answers_timeout();
+    task.wait->abandon(task);  // which may be its end
+    wake(task, [&](lua_State* state) {
+      if (!answers) return 0;
+      lua_pushnil(state);
+      lua_pushliteral(state, "timed out");
+      return 2;
+    });
   }
   start_timer();
   io_->settle();

@@ -154,6 +154,7 @@ class ScriptRuntime {
   void run_ready() noexcept;
   void finish(Task& task, bool failed) noexcept;
   void forget(Task& task) noexcept;  // frees it; its stacks are used again when it has ended well
+  bool take_depth(Task& task) noexcept;
   void suspend(lua_State* state, Task& task);
   void unwind(Task& task) noexcept;
   void arm(Task& task);

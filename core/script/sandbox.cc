@@ -61,7 +61,20 @@ Sandbox::Sandbox(const Limits& limits) : limits_(limits) {
   }
 }
 
-Sandbox::~Sandbox() { lua_close(state_); }
+SandboxObject::SandboxObject(Sandbox& sandbox) noexcept : before_(&sandbox.objects_), next_(sandbox.objects_) {
+  if (next_) next_->before_ = &next_;
+  sandbox.objects_ = this;
+}
+
+SandboxObject::~SandboxObject() {
+  *before_ = next_;
+  if (next_) next_->before_ = before_;
+}
+
+Sandbox::~Sandbox() {
+  lua_close(state_);
+  while (objects_) delete objects_;
+}
 
 Sandbox& Sandbox::of(lua_State* state) noexcept { return **static_cast<Sandbox**>(lua_getextraspace(state)); }
 
@@ -186,8 +199,16 @@ int Sandbox::step() const noexcept {
   return large_ == 0 ? kStep : static_cast<int>(std::clamp<std::size_t>(kWalked / large_, 1, kStep));
 }
 
+bool Sandbox::take_memory(std::size_t size) noexcept {
+  const auto fits = [&] { return used_ <= limits_.memory && size <= limits_.memory - used_; };
+  if (!fits()) collect_garbage();
+  if (!fits()) return false;
+  used_ += size;
+  return true;
+}
+
 void Sandbox::abandon(lua_State* running) {
-  now_.stopped = Stop::abandoned;
+  if (now_.stopped == Stop::none) now_.stopped = Stop::abandoned;
   raise(running);
 }
 

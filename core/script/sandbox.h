@@ -26,7 +26,23 @@ namespace portolan {
 // Thrown by Lua functions that fail outside of a protected call. Deliberately no std::exception.
 struct LuaPanic {};
 
+class Sandbox;
 class ScriptRuntime;
+
+// What stands behind an object of Lua: destroyed when that is collected, or after the state. Lua may lose a finalizer (it
+// calls one in protected mode, and gives up when there is no memory or stack for it); so nothing of ours lies in its blocks.
+class SandboxObject {
+ public:
+  explicit SandboxObject(Sandbox& sandbox) noexcept;
+  virtual ~SandboxObject();
+  SandboxObject(const SandboxObject&) = delete;
+  SandboxObject& operator=(const SandboxObject&) = delete;
+
+ private:
+  friend class Sandbox;
+  SandboxObject** before_;  // what points to it
+  SandboxObject* next_;
+};
 
 class Sandbox {
   enum class Stop : std::uint8_t { none, instructions, time, abandoned };
@@ -82,6 +98,10 @@ class Sandbox {
   // Takes instructions from the budget for work that C does. Raises a Lua error when there are none left.
   void charge(lua_State* running, std::uint64_t instructions);
 
+  // Memory outside of Lua that a script has us keep counts as its own. False: there is not so much.
+  bool take_memory(std::size_t size) noexcept;
+  void return_memory(std::size_t size) noexcept { used_ -= size; }
+
   // Where tasks run: null in a state that only reads a file.
   void set_runtime(ScriptRuntime* runtime) noexcept { runtime_ = runtime; }
   ScriptRuntime* runtime() const noexcept { return runtime_; }
@@ -103,6 +123,7 @@ class Sandbox {
   std::string_view log_service() const noexcept { return log_service_; }
 
  private:
+  friend class SandboxObject;
   static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) noexcept;
   bool out_of_time() noexcept;
   int step() const noexcept;
@@ -115,6 +136,7 @@ class Sandbox {
   ScriptRuntime* runtime_ = nullptr;
   std::size_t used_ = 0;
   std::size_t large_ = 0;  // of it, in large blocks
+  SandboxObject* objects_ = nullptr;
   Account now_;
   LogLevel log_level_ = LogLevel::debug;
   std::string_view log_service_;

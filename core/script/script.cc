@@ -295,10 +295,7 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
   hook.stats_[CoreCounter::hook_calls].add();
   if (asker && !call_task_) call_task_ = runtime_.make_task();
   Task* const task = asker ? call_task_.get() : nullptr;
-  if (task) {
-    task->state = coroutine_;
-    task->service = hook.owner_;
-  }
+  if (task) task->service = hook.owner_;
   // A plugin that calls a hook from within one would pull the coroutine away under the first.
   if (!runtime_.enter(hook.owner_, task)) {
     report(hook, "a hook cannot be called from within another");
@@ -309,6 +306,8 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
   Hook::Outcome outcome = Hook::Outcome::failed;
   try {
     sandbox_.set_log(LogLevel::info, hook.service_);
+    if (!coroutine_) new_coroutine();
+    if (task) task->state = coroutine_;
     lua_settop(coroutine_, 0);  // results of the call before: valid until now
     sandbox_.begin(coroutine_, runtime_.instructions(), ScriptRuntime::kCallTime);
     const std::size_t count = std::min(arguments.size(), hook.most_arguments_);
@@ -346,7 +345,7 @@ Hook::Outcome Script::Impl::call(Bound& hook, Stream* asker, std::span<const Hoo
   return outcome;
 }
 
-// The coroutine is the task's from now on.
+// The coroutine is the task's from now on; the next call makes another.
 Hook::Outcome Script::Impl::wait_for(Bound& hook, Stream& asker) {
   Task& task = *call_task_;
   std::unique_ptr<Asked> asked;
@@ -355,6 +354,7 @@ Hook::Outcome Script::Impl::wait_for(Bound& hook, Stream& asker) {
   task.name = hook.name_;
   task.group = asked.get();
   task.leads = true;
+  coroutine_ = nullptr;
   coroutine_reference_ = LUA_NOREF;
   const bool adopted = asked && runtime_.adopt(call_task_);
   if (adopted) {
@@ -364,7 +364,6 @@ Hook::Outcome Script::Impl::wait_for(Bound& hook, Stream& asker) {
     luaL_unref(sandbox_.state(), LUA_REGISTRYINDEX, task.reference);
     call_task_.reset();
   }
-  new_coroutine();
   return adopted ? Hook::Outcome::waits : Hook::Outcome::failed;
 }
 
@@ -373,11 +372,12 @@ void Script::Impl::Asked::on_leader_end(Task& task, bool failed) noexcept {
   if (!failed) {
     contain("what a hook answers", [&] {
       values_.resize(static_cast<std::size_t>(std::min(task.values, 8)));
-      outcome_ = script_.read_results(hook_, task.state, task.values, values_);
+      const Hook::Outcome outcome = script_.read_results(hook_, task.state, task.values, values_);
       // The task's stack goes.
       texts_.reserve(values_.size());
       for (HookValue& value : values_)
         if (value.kind == HookValue::Kind::text) value.text = texts_.emplace_back(value.text);
+      outcome_ = outcome;
     });
   }
   stream_.resume();
@@ -453,7 +453,7 @@ bool Script::Impl::start(Bound& hook, std::span<const HookValue> arguments) noex
 void Script::Impl::fail(Bound& hook, int status) noexcept {
   try {
     const std::string why = sandbox_.failure(coroutine_, status);
-    report(hook, why + ScriptRuntime::trace(coroutine_, why));
+    report(hook, coroutine_ ? why + ScriptRuntime::trace(coroutine_, why) : why);
     // An error within Lua's own count of instructions leaves a coroutine in which nothing is counted any more, and a
     // dead one cannot be used again: the next call gets a fresh one. Nothing runs in the old one, not even __close.
     lua_settop(sandbox_.state(), 0);

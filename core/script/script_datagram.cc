@@ -58,11 +58,6 @@ int index(lua_State* state) {
   return 1;
 }
 
-int collect(lua_State* state) {
-  self(state).~Box();
-  return 0;
-}
-
 constexpr LuaFunction kFunctions[] = {
     {"reply", &reply, "(text) -> true | nil, reason", "a datagram back, from the address that this one came to"},
 };
@@ -89,7 +84,7 @@ ScriptDatagram::~ScriptDatagram() {
 }
 
 void ScriptDatagram::open_metatable(lua_State* state) {
-  add_class(state, kDatagramType, "datagram", kFunctions, &collect);
+  add_class(state, kDatagramType, "datagram", kFunctions);
   // Its fields beside its methods.
   luaL_getmetatable(state, kDatagramType);
   lua_pushcfunction(state, &index);

@@ -5,6 +5,7 @@
 #include "config/configuration.h"
 #include "net/dial_attempt.h"
 #include "script/runtime.h"
+#include "script/script_stream.h"
 #include "stats/service_stats.h"
 
 #include <fmt/format.h>
@@ -31,6 +32,10 @@ ScriptService::~ScriptService() { stop(); }
 void ScriptService::stop() noexcept {
   stopped_ = true;
   while (!tasks_.empty()) runtime_.drop(*tasks_.back());
+}
+
+void ScriptService::close_dialed() noexcept {
+  while (!dialed_.empty()) (*dialed_.extract(dialed_.begin()).value()).close(false);
 }
 
 std::string_view ScriptService::name() const noexcept { return host_.configuration.name; }

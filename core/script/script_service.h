@@ -21,6 +21,7 @@ namespace portolan {
 class Counter;
 class OutboundTarget;
 class ScriptRuntime;
+class ScriptStream;
 class WorkerIo;
 struct ServiceConfiguration;
 struct WorkerStats;
@@ -55,6 +56,10 @@ class ScriptService : public std::enable_shared_from_this<ScriptService> {
   bool drains() const noexcept { return drains_; }
   // Cancels the tasks of a session.
   void cancel(TaskGroup& group, const char* reason) noexcept;
+  // What its scripts have dialed for no session: ends when the last session has.
+  void add_dialed(ScriptStream& stream) { dialed_.insert(&stream); }
+  void remove_dialed(ScriptStream& stream) noexcept { dialed_.erase(&stream); }
+  void close_dialed() noexcept;
   // Ends all tasks; no other begins.
   void stop() noexcept;
   bool stopped() const noexcept { return stopped_; }
@@ -81,6 +86,7 @@ class ScriptService : public std::enable_shared_from_this<ScriptService> {
   Host host_;
   std::vector<Task*> tasks_;
   std::map<std::string, std::shared_ptr<const OutboundTarget>> targets_;
+  std::set<ScriptStream*> dialed_;
   std::set<std::shared_ptr<const OutboundTarget>> pooled_;  // theirs last as long as the service
   bool drains_ = false;
   bool stopped_ = false;

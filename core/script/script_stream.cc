@@ -24,7 +24,8 @@ std::string_view text_of(std::span<const std::byte> data) noexcept {
 }  // namespace
 
 ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side, Pool* pool)
-    : service_(service),
+    : keeps_service_(service.shared_from_this()),
+      service_(service),
       stream_(&stream),
       pool_(pool),
       service_name_(service.name()),
@@ -136,8 +137,12 @@ void ScriptStream::on_sent(Stream&) noexcept {
 }
 
 void ScriptStream::wake_writers() noexcept {
-  const auto writers = std::exchange(writers_, {});
-  for (Task* task : writers) service_.runtime().wake(*task, [](lua_State*) { return 0; });
+  // Who is woken may end others that wait, or wait again.
+  for (std::size_t turns = writers_.size(); turns > 0 && !writers_.empty(); --turns) {
+    Task* const task = writers_.front();
+    writers_.erase(writers_.begin());
+    service_.runtime().wake(*task, [](lua_State*) { return 0; });
+  }
 }
 
 void ScriptStream::on_close(Stream&, NetError why) noexcept {
@@ -159,9 +164,19 @@ void ScriptStream::on_leader_end(Task&, bool) noexcept {
   close_dialed();
 }
 
-void ScriptStream::belong_to(ScriptStream& session) {
-  if (!contain("a dialed connection", [&] { session.dialed_.push_back(this); })) return;
-  session_ = &session;
+void ScriptStream::belong_to(ScriptStream* session) noexcept {
+  contain("a dialed connection", [&] {
+    if (session)
+      session->dialed_.push_back(this);
+    else
+      service_.add_dialed(*this);
+    session_ = session;
+  });
+}
+
+ScriptStream::~ScriptStream() {
+  if (session_) std::erase(session_->dialed_, this);
+  if (side_ == Side::dialed) service_.remove_dialed(*this);
 }
 
 void ScriptStream::close_dialed() noexcept {
@@ -173,7 +188,6 @@ void ScriptStream::close_dialed() noexcept {
 
 bool ScriptStream::take_up() noexcept {
   if (in_lua_) return true;
-  if (session_) std::erase(session_->dialed_, this);
   delete this;
   return false;
 }
@@ -191,7 +205,6 @@ std::string_view ScriptStream::end_reason() const noexcept {
 
 void ScriptStream::release() noexcept {
   if (stream_ || in_lua_ || tasks != 0) return;
-  if (session_) std::erase(session_->dialed_, this);
   close_dialed();
   delete this;
 }

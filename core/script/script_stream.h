@@ -9,6 +9,7 @@
 #include "script/task.h"
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,8 +36,9 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   void begin_turn() noexcept { in_turn_ = true; }
   void end_turn() noexcept { in_turn_ = false; }
   void timeout(Duration timeout) noexcept { timeout_ = timeout; }
-  // A dialed one ends with this session.
-  void belong_to(ScriptStream& session);
+  // A dialed one ends with this session; or, for none, with the last session of the service.
+  void belong_to(ScriptStream* session) noexcept;
+  void close(bool reset) noexcept;
   // After its first turn: false, and it is gone, when Lua has no object for it.
   bool take_up() noexcept;
 
@@ -47,7 +49,9 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   void on_close(Stream& stream, NetError why) noexcept override;
 
  private:
+  ~ScriptStream();  // by release()
   friend struct StreamFunctions;
+  friend struct StreamReference;
   struct Reading final : Wait {
     explicit Reading(ScriptStream& owner) noexcept : stream(owner) {}
     void abandon(Task&) noexcept override { stream.reader_ = nullptr; }
@@ -75,10 +79,10 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   // What core keeps of the input is given again, from the loop.
   void ask_again() noexcept;
   void close_dialed() noexcept;
-  void close(bool reset) noexcept;
   void release() noexcept;  // `this` may be gone afterwards
   std::string_view end_reason() const noexcept;
 
+  const std::shared_ptr<ScriptService> keeps_service_;  // whose instance may be gone: then it has stopped
   ScriptService& service_;
   Stream* stream_;  // null once it has closed, or was released
   Pool* const pool_;

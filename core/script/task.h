@@ -18,6 +18,7 @@ struct Task;
 
 // The object that stands for a task in Lua.
 struct TaskHandle {
+  ~TaskHandle();
   Task* task;  // null once it is over
 };
 
@@ -26,8 +27,8 @@ class Wait {
  public:
   // The task stops waiting: it was cancelled, or its time is over. Nothing may wake it for this from now on.
   virtual void abandon(Task& task) noexcept = 0;
-  // Its time is over: what the waiting call answers, pushed on the stack given. By default nil, "timed out".
-  virtual int push_timeout(lua_State* state);
+  // What the waiting call answers when its time is over: nil, "timed out"; or nothing at all.
+  virtual bool answers_timeout() const noexcept { return true; }
 
  protected:
   ~Wait() = default;
@@ -65,6 +66,7 @@ struct Task {
   Duration expires{};            // when all its waiting has to be over; zero: no matter
   Duration armed{};              // its place among the runtime's deadlines, never later than `deadline`; zero: none
   std::size_t index = 0;         // among the tasks of its service
+  std::size_t deep = 0;          // bytes of its C stack that count as the script's memory while it waits
   bool* gone = nullptr;          // set when it is
   bool leads = false;            // its group
   bool queued = false;           // in line to run
@@ -73,5 +75,9 @@ struct Task {
   bool unwinds = false;          // it is dropped: its wait ends, and nothing of its script runs any more
   const char* reason = "";       // why
 };
+
+inline TaskHandle::~TaskHandle() {
+  if (task) task->handle = nullptr;
+}
 
 }  // namespace portolan

@@ -56,10 +56,11 @@ void ChatService::drain() noexcept {
 
 // ---- Hooks ---------------------------------------------------------------------------------------------------
 
-ChatService::Verdict ChatService::verdict_of(std::string_view hook, Hook::Outcome outcome,
+ChatService::Verdict ChatService::verdict_of(std::string_view hook, Hook::Outcome outcome, bool passes_when_failed,
                                              const HookValue (&results)[2]) {
   using Kind = HookValue::Kind;
-  if (outcome != Hook::Outcome::returned) return {.waits = outcome == Hook::Outcome::waits};
+  if (outcome == Hook::Outcome::waits) return {.waits = true};
+  if (outcome == Hook::Outcome::failed) return {.passes = passes_when_failed};
   const HookValue& answer = results[0];
   const HookValue& reason = results[1];
   Verdict verdict;
@@ -87,6 +88,10 @@ Hook::Outcome ask(Hook& hook, Stream* waits, std::span<const HookValue> argument
   return waits ? hook.ask(*waits, arguments, results) : hook.call(arguments, results);
 }
 
+// A hook that fails changes nothing: what it was asked for passes. Not so where it cannot wait, which is up to who sends:
+// there it would be a way around one that does.
+bool passes_when_failed(const Stream* waits) { return waits != nullptr; }
+
 }  // namespace
 
 ChatService::Verdict ChatService::ask_join(std::string_view user, std::string_view room, const Stream& stream,
@@ -94,7 +99,7 @@ ChatService::Verdict ChatService::ask_join(std::string_view user, std::string_vi
   if (!on_join_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(room), HookValue::of(stream)};
   HookValue results[2];
-  return verdict_of("on_join", ask(*on_join_, waits, arguments, results), results);
+  return verdict_of("on_join", ask(*on_join_, waits, arguments, results), passes_when_failed(waits), results);
 }
 
 ChatService::Verdict ChatService::ask_message(std::string_view user, std::string_view text, std::string_view room,
@@ -102,7 +107,7 @@ ChatService::Verdict ChatService::ask_message(std::string_view user, std::string
   if (!on_message_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(text), HookValue::of(room)};
   HookValue results[2];
-  return verdict_of("on_message", ask(*on_message_, waits, arguments, results), results);
+  return verdict_of("on_message", ask(*on_message_, waits, arguments, results), passes_when_failed(waits), results);
 }
 
 std::optional<std::string> ChatService::ask_command(std::string_view user, std::string_view command,

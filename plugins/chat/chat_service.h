@@ -83,7 +83,8 @@ class ChatService final : public Service, private TimerHandler, private RecentMe
   void on_timer() noexcept override { hub_.deliver(); }
   void on_recent_messages(std::string_view room, std::span<const KeptMessage> messages,
                           std::string_view error) noexcept override;
-  Verdict verdict_of(std::string_view hook, Hook::Outcome outcome, const HookValue (&results)[2]);
+  Verdict verdict_of(std::string_view hook, Hook::Outcome outcome, bool passes_when_failed,
+                     const HookValue (&results)[2]);
   void obey(const Command& command, CommandAnswer& answer);
 
   Context& context_;

@@ -408,7 +408,8 @@ class Layout {
 template <typename T>
 std::span<T> copy(const std::vector<T>& items, Layout& layout, char* block) noexcept {
   static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
-  T* to = reinterpret_cast<T*>(block + layout.add(items));
+  void* place = block + layout.add(items);  // aligned for T
+  T* to = static_cast<T*>(place);
   std::uninitialized_copy(items.begin(), items.end(), to);
   return {to, items.size()};
 }

@@ -70,7 +70,8 @@ class Neighbour {
 std::string configuration(std::uint16_t port, const std::string& more = "") {
   return fmt::format(
       "return {{ workers = 2, services = {{ {{ plugin = 'chat', name = 'lobby', listen = 'tcp://127.0.0.1:0', "
-      "bridge = {{ address = 'udp://{}:{}', interface = '127.0.0.1', room = 'den', rate = '1000/s' }}, user_rate = 0, {} }} }} }}",
+      "bridge = {{ address = 'udp://{}:{}', interface = '127.0.0.1', room = 'den', rate = '1000/s' }}, user_rate = 0, "
+      "{} }} }} }}",
       kGroup, port, more);
 }
 

@@ -374,6 +374,31 @@ void a_line_that_waits_counts_once(void** state) {
   assert_hears(alice, "* Too fast: what is over the limit is dropped.");
 }
 
+// What a hook has answered is for the line that it was asked about; and nobody gets around a hook that waits.
+void an_answer_is_for_its_line_alone(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(
+      service("on_message = function(user, text)\n"
+              "  print('asked ' .. text) portolan.sleep(text == 'private' and '300ms' or '1ms')\n"
+              "  if text:find('evil') then return nil, 'evil' end return text end"));
+  Person alice(daemon.address("lobby"), "alice");
+  Person bob(daemon.address("lobby"), "bob");
+  Person carol(daemon.address("lobby"), "carol");
+  assert_hears(alice, "* bob joined");
+  assert_hears(alice, "* carol joined");
+  assert_true(alice.client().send("/msg bob private\nevil words\n"));
+  assert_true(wait_until([&] { return daemon.log_has("asked private"); }));
+  bob.client().close();
+  assert_hears(alice, "* bob left");
+  assert_hears(alice, "* There is nobody named bob.");
+  assert_hears(alice, "* Not sent: evil");
+  // A last line without its end: there is no time to wait.
+  assert_true(alice.client().send("evil end") && alice.client().finish_sending());
+  alice.hear_until("* Not sent: ");
+  assert_string_equal(carol.hear_until("* bob").c_str(), "* bob left");
+  assert_hears(carol, "* alice left");
+}
+
 // The configuration whose hook waits goes: that of the next one answers.
 void a_reload_answers_for_a_hook_that_waits(void** state) {
   Daemon& daemon = daemon_of(state);
@@ -563,6 +588,7 @@ int main() {
       TEST(a_reload_loses_nothing_and_changes_the_hooks),
       TEST(hooks_wait_for_their_user_alone),
       TEST(a_line_that_waits_counts_once),
+      TEST(an_answer_is_for_its_line_alone),
       TEST(a_reload_answers_for_a_hook_that_waits),
       TEST(an_idle_member_costs_little),
       TEST(a_crowd_comes_and_goes),

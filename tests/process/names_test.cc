@@ -241,6 +241,18 @@ void hosts_come_before_servers(void** state) {
   assert_int_equal(f.server.questions().size(), 0);
 }
 
+// A script's lookup ends with its time, whatever the server does.
+void a_script_waits_no_longer_than_it_says(void** state) {
+  Fixture& f = of(state);
+  f.server.behave("slow.lan", DnsType::any, DnsBehaviour::silence);
+  f.place.write("slow.lua",
+                "for i = 1, 3 do print(portolan.resolve('slow.lan', { timeout = '20ms' })) end\n"
+                "print(portolan.resolve('nas', { family = 'ipv4' })[1])");
+  const CommandResult said = f.place.run({"script", f.place.etc() + "/slow.lua"});
+  assert_string_equal(said.output.c_str(), "nil timed out\nnil timed out\nnil timed out\n192.0.2.66\n");
+  assert_int_equal(said.code, 0);
+}
+
 void what_fails_says_who_was_asked(void** state) {
   Fixture& f = of(state);
   const CommandResult absent = f.place.run({"net", "nobody.lan", "192.0.2.1"});
@@ -262,6 +274,7 @@ int main() {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const CMUnitTest tests[] = {
       TEST(a_name_resolves_with_nothing_but_resolv_conf),
+      TEST(a_script_waits_no_longer_than_it_says),
       TEST(modules_that_nsswitch_names_are_not_looked_for),
       TEST(hosts_come_before_servers),
       TEST(what_fails_says_who_was_asked),

@@ -250,7 +250,7 @@ void Console::greet() const {
 int Console::run_lines(bool interactive) {
   if (const auto own = find_user_folders()) around_.history = own->state_dir + kHistoryFile;
   const bool terminal = isatty(STDIN_FILENO) == 1;
-  const auto input = interactive ? terminal_input(around_) : plain_input(around_, terminal);
+  const auto input = interactive ? terminal_input(around_) : plain_input(around_, false);
   if (interactive) greet();
   bool failed = false;
   std::string text;  // begun and not whole

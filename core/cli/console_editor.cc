@@ -39,7 +39,8 @@ class Editor final : public ConsoleInput {
     ::el_set(line_, EL_PROMPT, c_callback(&Editor::prompt));
     ::el_set(line_, EL_GETCFN, c_callback(&Editor::read_character));
     ::el_set(line_, EL_EDITOR, "emacs");
-    ::el_set(line_, EL_ADDFN, "portolan-complete", "complete the word", c_callback(&Editor::complete));
+    // Wide, since libedit never frees its own copies of narrow ones.
+    ::el_wset(line_, EL_ADDFN, L"portolan-complete", L"complete the word", c_callback(&Editor::complete));
     ::el_set(line_, EL_BIND, "\t", "portolan-complete", nullptr);
     ::el_set(line_, EL_BIND, "^R", "em-inc-search-prev", nullptr);
     ::el_set(line_, EL_HIST, ::history, history_);

@@ -126,6 +126,17 @@ void failures_of_what_it_has_begun_are_told(void** state) {
   assert_int_equal(daemon.counter("echo", "hook_failures"), 0);
 }
 
+// The admin API gives up on those that say nothing for 10 s: not on a console, whose user thinks.
+void it_may_be_silent_for_long(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(configuration());
+  Talk talk(daemon);
+  assert_string_equal(talk.say("kept = 1").c_str(), "");
+  let_pass(Milliseconds(11'000));
+  assert_string_equal(talk.say("kept").c_str(), "1");
+  assert_int_equal(talk.end(), 0);
+}
+
 void after_a_reload_the_new_generation_answers(void** state) {
   Daemon& daemon = daemon_of(state);
   daemon.start(configuration());
@@ -290,6 +301,7 @@ void on_a_terminal_it_is_a_prompt(void** state) {
   assert_true(terminal.shows("error: cancelled"));
   enter(terminal, "'not this\x03", "^C");
   enter(terminal, "'but this'\r", "but this\r\n");
+  enter(terminal, "#'\xc3\xa9'\r", "\n2\r\n");  // é
   leave(terminal);
 }
 
@@ -340,6 +352,7 @@ int main() {
       TEST(a_client_that_goes_takes_its_line_along),
       TEST(what_outlives_its_session_does_no_harm),
       TEST(failures_of_what_it_has_begun_are_told),
+      TEST(it_may_be_silent_for_long),
       TEST(after_a_reload_the_new_generation_answers),
       TEST(a_stop_ends_consoles),
       TEST(not_over_tcp),

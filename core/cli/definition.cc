@@ -210,7 +210,7 @@ void define_console(CLI::App& app, Arguments& arguments) {
   console->footer(examples_footer({"portolan console", "portolan console --user --service greeter",
                                    "portolan console -e 'portolan.store.get(\"visits\")'",
                                    "portolan console --json -e 'portolan.net.interfaces()' | jq .[].name",
-                                   "portolan console --timeout 5m < maintenance.lua",
+                                   "cat maintenance.lua | portolan console --timeout 5m",
                                    "portolan console -e '.sql select * from service_totals'"}));
 }
 

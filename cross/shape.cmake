@@ -40,6 +40,28 @@ else()
   target_compile_definitions(portolan_libraries INTERFACE FMT_SHARED)
   target_link_libraries(portolan_libraries INTERFACE fmt_archive)
 endif()
+# `portolan console` with editing, history and completion, by libedit (BSD). What is built for other machines does without:
+# its console reads plain lines.
+if(PORTOLAN_SHAPE STREQUAL "dynamic" AND NOT CMAKE_CROSSCOMPILING)
+  set(portolan_edits_lines ON)
+else()
+  set(portolan_edits_lines OFF)
+endif()
+option(PORTOLAN_LINE_EDITING "line editing in portolan console (libedit)" ${portolan_edits_lines})
+set(PORTOLAN_EDITS_LINES false)
+if(PORTOLAN_LINE_EDITING)
+  set(PORTOLAN_EDITS_LINES true)
+  # Not as a target: histedit.h needs no folder of its own, and what compiles the other files stays as it is.
+  pkg_check_modules(EDIT REQUIRED libedit)
+  target_link_libraries(portolan_libraries INTERFACE ${EDIT_LINK_LIBRARIES})
+  if(NOT PORTOLAN_SHAPE STREQUAL "dynamic")
+    # What libedit's archive needs, and its .pc does not say for archives.
+    foreach(library bsd md tinfo)
+      find_library(PORTOLAN_${library} ${library} REQUIRED)
+      target_link_libraries(portolan_libraries INTERFACE ${PORTOLAN_${library}})
+    endforeach()
+  endif()
+endif()
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "armv5tel")
   target_link_libraries(portolan_libraries INTERFACE atomic)  # 64-bit atomics are calls there
 endif()

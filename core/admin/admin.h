@@ -5,10 +5,12 @@
 //   POST /reload /stop /flush                                        on the unix socket only
 //   POST /ban?address=&time=&reason= /unban?address=ADDRESS or all   on the unix socket only
 //   POST /command?service=&command=&...                              on the unix socket only: the rest is its arguments
+//   POST /console...                                                 on the unix socket only: admin/console.h
 //
 // Runs on the main thread's loop. What it tells and does comes from AdminHost, which the daemon implements.
 #pragma once
 
+#include "admin/console.h"
 #include "event/loop.h"
 #include "limits/ban.h"
 #include "net/session_status.h"
@@ -73,6 +75,7 @@ class AdminHost {
   virtual void unban(std::optional<Address> client,
                      std::function<void(std::size_t lifted, std::string error)> done) = 0;
   virtual void command(OperatorCommand command, std::function<void(CommandReply)> done) = 0;
+  virtual ConsoleHost& console() = 0;
 
  protected:
   ~AdminHost() = default;

@@ -31,7 +31,8 @@ class AdminServer::Impl {
  public:
   Impl(Loop& loop, AdminHost& host, int unix_fd, int http_fd) : host_(host), stop_(loop, [this] { host_.stop(); }) {
     local_ = std::make_unique<HttpServer>(
-        loop, unix_fd, [this](const HttpRequest& request, const HttpReply& reply) { serve(request, reply, true); });
+        loop, unix_fd, [this](const HttpRequest& request, const HttpReply& reply) { serve(request, reply, true); },
+        HttpLimits{.body = kMostConsoleLine});
     if (http_fd < 0) return;
     public_ = std::make_unique<HttpServer>(
         loop, http_fd, [this](const HttpRequest& request, const HttpReply& reply) { serve(request, reply, false); });
@@ -58,7 +59,13 @@ void AdminServer::Impl::serve(const HttpRequest& request, const HttpReply& reply
   static constexpr std::string_view kPublic[] = {"/healthz", "/readyz", "/metrics"};
   static constexpr std::string_view kLocal[] = {"/status", "/sessions", "/bans"};
   static constexpr std::string_view kActions[] = {"/reload", "/stop", "/flush", "/ban", "/unban", "/command"};
-  const bool action = local && std::ranges::find(kActions, request.path) != std::end(kActions);
+  const bool console = is_console_page(request.path);
+  if (console && !local) {
+    return reply.send(
+        403, kJson,
+        failure_json("the console is on the unix socket only: whoever reaches a TCP port could run scripts"));
+  }
+  const bool action = local && (console || std::ranges::find(kActions, request.path) != std::end(kActions));
   const bool known = action || std::ranges::find(kPublic, request.path) != std::end(kPublic) ||
                      (local && std::ranges::find(kLocal, request.path) != std::end(kLocal));
   if (!known) return reply.send(404, kJson, failure_json(fmt::format("there is no {} here", request.path)));
@@ -68,6 +75,7 @@ void AdminServer::Impl::serve(const HttpRequest& request, const HttpReply& reply
                       failure_json(fmt::format("{} wants {}, not {}", request.path, action ? "POST" : "GET or HEAD",
                                                request.method)));
   }
+  if (console) return serve_console(host_.console(), request, reply);
   action ? act(request, reply) : read(request, reply);
 }
 

@@ -3,6 +3,7 @@
 #include "admin/admin.h"
 #include "app/ban_keeper.h"
 #include "app/command_desk.h"
+#include "app/console_desk.h"
 #include "app/daemonize.h"
 #include "app/generation.h"
 #include "app/privileges.h"
@@ -62,7 +63,9 @@ Sentences fixed_at_start(const Configuration& before, const Configuration& after
   check(before.state_dir == after.state_dir, "state_dir");
   check(before.user == after.user && before.group == after.group, "user and group");
   check(before.store.enabled == after.store.enabled && before.store.path == after.store.path, "store.path");
-  check(before.admin_socket == after.admin_socket && before.admin_http == after.admin_http, "admin");
+  check(before.admin_socket == after.admin_socket && before.admin_http == after.admin_http &&
+            before.admin_console == after.admin_console,
+        "admin");
   return changed;
 }
 
@@ -84,6 +87,7 @@ class Daemon final : public AdminHost {
            std::function<void(std::string error)> done) override;
   void unban(std::optional<Address> client, std::function<void(std::size_t lifted, std::string error)> done) override;
   void command(OperatorCommand command, std::function<void(CommandReply)> done) override;
+  ConsoleHost& console() override { return console_; }
 
  private:
   Sentences start();
@@ -117,6 +121,7 @@ class Daemon final : public AdminHost {
   const std::shared_ptr<ScriptBus> bus_ = std::make_shared<ScriptBus>();
   Workers workers_;
   CommandDesk commands_{workers_, mailbox_};
+  ConsoleDesk console_{workers_, mailbox_, [this] { return ready_ && !stopping_ ? current_.get() : nullptr; }};
   std::unique_ptr<BoundListener> admin_socket_;
   std::unique_ptr<BoundListener> admin_http_;
   std::unique_ptr<AdminServer> admin_;
@@ -212,6 +217,7 @@ Sentences Daemon::start() {
   recorder_ = std::make_unique<StoreRecorder>(store_.get(), settings.workers);
   if (const auto begun = bans_.begin(settings.bans, store_.get(), recorder_.get()); !begun) return {begun.error()};
   commands_.record_with(*recorder_);
+  console_.use(*recorder_, store_ ? static_cast<StoreAccess&>(*store_) : no_store());
   if (store_) store_->start(registry_);
 
   for (int number : {SIGTERM, SIGINT})
@@ -426,6 +432,7 @@ void Daemon::stop() {
   }
   stopping_ = true;
   for (auto& waiter : std::exchange(next_reload_waiters_, {})) waiter("the daemon is stopping");
+  console_.end("the daemon is stopping");
   const Duration deadline = current_->configuration.drain_timeout;
   log::info("stopping: sessions have {} s to end", to_ms(deadline) / 1000);
   sd_notify("STOPPING=1");

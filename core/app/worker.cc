@@ -84,6 +84,7 @@ std::vector<ServiceFailure> Worker::build(std::shared_ptr<const Generation> gene
     return failures;
   }
   made->script = std::move(*script);
+  made->console = std::make_unique<WorkerConsole>(io_, *generation, *made->script, bans_);
   for (std::size_t i = 0; i < configuration.services.size(); ++i) {
     if (!runs_here(configuration.services[i])) continue;
     auto instance = Instance::make(io_, {.configuration = configuration.services[i],
@@ -156,6 +157,9 @@ void Worker::retire(std::unique_ptr<WorkerGeneration> old) {
   WorkerGeneration* raw = old.get();
   retired_.push_back(std::move(old));
   raw->busy = 1;
+  io_.tick();
+  raw->console->end(draining_ ? "the daemon is stopping" : "stopped: a newer configuration serves now");
+  io_.settle();
   for (auto& instance : raw->instances) {
     if (!instance) continue;
     ++raw->busy;
@@ -259,6 +263,15 @@ void Worker::command(std::shared_ptr<const ServiceShared> service, OperatorComma
       if (!first) first = std::move(reply);
     }
     done(std::move(first));
+  });
+}
+
+void Worker::at_console(std::function<void(WorkerConsole& console)> task, std::function<void()> none) {
+  mailbox_.post([this, task = std::move(task), none = std::move(none)] {
+    if (!current_) return none ? none() : void();
+    io_.tick();
+    task(*current_->console);
+    io_.settle();
   });
 }
 

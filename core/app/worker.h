@@ -6,6 +6,7 @@
 #pragma once
 
 #include "app/generation.h"
+#include "app/worker_console.h"
 #include "event/loop.h"
 #include "net/acceptor.h"
 #include "net/datagram_port.h"
@@ -34,7 +35,8 @@ inline constexpr Duration kQuiet = std::chrono::seconds(1);
 // A worker's part of a generation.
 struct WorkerGeneration {
   std::shared_ptr<const Generation> generation;
-  std::unique_ptr<Script> script;                    // outlives the instances below
+  std::unique_ptr<Script> script;                    // outlives what is below
+  std::unique_ptr<WorkerConsole> console;            // of the script
   std::vector<std::unique_ptr<Instance>> instances;  // by service; null where it runs elsewhere or failed
   std::size_t busy = 0;                              // instances not yet idle, once retired
 };
@@ -70,6 +72,8 @@ class Worker {
   // instance lives here.
   void command(std::shared_ptr<const ServiceShared> service, OperatorCommand command,
                std::function<void(std::optional<CommandReply>)> done);
+  // For the consoles of the generation that serves; `none` when there is none any more.
+  void at_console(std::function<void(WorkerConsole& console)> task, std::function<void()> none);
   // Instance::end_quiet for the same ones.
   void end_quiet(std::shared_ptr<const ServiceShared> service, Duration quiet, std::function<void()> done);
   // Generations that still have sessions, the serving one included. Any thread.

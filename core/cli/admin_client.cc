@@ -83,18 +83,6 @@ std::expected<UniqueFd, CommandFailure> connect_to(const std::string& path, Cloc
   return socket;
 }
 
-std::expected<AdminAnswer, CommandFailure> parse_answer(const std::string& text, const std::string& path) {
-  const std::size_t head_end = text.find("\r\n\r\n");
-  AdminAnswer answer;
-  const char* code = text.size() > 12 ? text.data() + 9 : nullptr;
-  if (head_end == std::string::npos || !text.starts_with("HTTP/1.") || !code ||
-      std::from_chars(code, code + 3, answer.status).ec != std::errc{}) {
-    return failed(kExitFailed, fmt::format("what listens at {} does not answer like a portolan daemon", path));
-  }
-  answer.body = text.substr(head_end + 4);
-  return answer;
-}
-
 std::expected<std::string, CommandFailure> socket_named_in(const std::string& config_file) {
   Registry registry;
   const auto configuration = load_configuration(config_file, registry);
@@ -106,6 +94,18 @@ std::expected<std::string, CommandFailure> socket_named_in(const std::string& co
 }
 
 }  // namespace
+
+std::expected<AdminAnswer, CommandFailure> parse_answer(const std::string& text, const std::string& path) {
+  const std::size_t head_end = text.find("\r\n\r\n");
+  AdminAnswer answer;
+  const char* code = text.size() > 12 ? text.data() + 9 : nullptr;
+  if (head_end == std::string::npos || !text.starts_with("HTTP/1.") || !code ||
+      std::from_chars(code, code + 3, answer.status).ec != std::errc{}) {
+    return failed(kExitFailed, fmt::format("what listens at {} does not answer like a portolan daemon", path));
+  }
+  answer.body = text.substr(head_end + 4);
+  return answer;
+}
 
 std::expected<std::string, CommandFailure> find_admin_socket(const DaemonTarget& target) {
   if (!target.socket.empty()) return target.socket;
@@ -133,28 +133,46 @@ std::expected<std::string, CommandFailure> find_admin_socket(const DaemonTarget&
                             fmt::join(places, ", no ")));
 }
 
-std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_path, std::string_view method,
-                                                      const std::string& target, Duration patience) {
-  const Clock::time_point deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(patience);
+namespace {
+
+std::unexpected<CommandFailure> too_late(const std::string& socket_path, Duration patience) {
+  return failed(kExitFailed, fmt::format("the daemon at {} did not answer within {} s", socket_path,
+                                         std::chrono::ceil<std::chrono::seconds>(patience).count()));
+}
+
+Clock::time_point after(Duration patience) {
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(patience);
+}
+
+}  // namespace
+
+std::expected<UniqueFd, CommandFailure> begin_asking(const std::string& socket_path, std::string_view method,
+                                                     const std::string& target, Duration patience,
+                                                     std::string_view body) {
+  const Clock::time_point deadline = after(patience);
   auto socket = connect_to(socket_path, deadline);
   if (!socket) return std::unexpected(socket.error());
-  const auto too_late = [&] {
-    return failed(kExitFailed, fmt::format("the daemon at {} did not answer within {} s", socket_path,
-                                           std::chrono::ceil<std::chrono::seconds>(patience).count()));
-  };
-
-  const std::string request =
-      fmt::format("{} {} HTTP/1.0\r\nHost: portolan\r\nContent-Length: 0\r\n\r\n", method, target);
+  const std::string request = fmt::format("{} {} HTTP/1.0\r\nHost: portolan\r\nContent-Length: {}\r\n\r\n{}", method,
+                                          target, body.size(), body);
   for (std::string_view rest = request; !rest.empty();) {
-    if (!ready(socket->get(), POLLOUT, deadline)) return too_late();
+    if (!ready(socket->get(), POLLOUT, deadline)) return too_late(socket_path, patience);
     const ssize_t count = ::send(socket->get(), rest.data(), rest.size(), MSG_NOSIGNAL);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0) return failed(kExitFailed, fmt::format("cannot ask the daemon: {}", std::strerror(errno)));
     rest.remove_prefix(static_cast<std::size_t>(count));
   }
+  return socket;
+}
+
+std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_path, std::string_view method,
+                                                      const std::string& target, Duration patience,
+                                                      std::string_view body) {
+  const Clock::time_point deadline = after(patience);
+  const auto socket = begin_asking(socket_path, method, target, patience, body);
+  if (!socket) return std::unexpected(socket.error());
   std::string text;
   for (;;) {
-    if (!ready(socket->get(), POLLIN, deadline)) return too_late();
+    if (!ready(socket->get(), POLLIN, deadline)) return too_late(socket_path, patience);
     char block[16 * 1024];
     const ssize_t count = ::recv(socket->get(), block, sizeof block, 0);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;

@@ -1,8 +1,10 @@
-// One question to a daemon's admin socket, and its answer: HTTP/1.0, blocking, with a deadline for the whole.
+// One question to a daemon's admin socket, and its answer: HTTP/1.0, blocking, with a deadline for the whole; or without,
+// for an answer that comes piece by piece.
 //
 // For commands only, never in the daemon. Takes at most 64 MiB of answer.
 #pragma once
 
+#include "base/unique_fd.h"
 #include "plugin/descriptor.h"
 
 #include <expected>
@@ -33,7 +35,15 @@ struct AdminAnswer {
 };
 // The failure is kExitNoDaemon when nobody listens, kExitFailed when it did not answer as it should.
 std::expected<AdminAnswer, CommandFailure> ask_daemon(const std::string& socket_path, std::string_view method,
-                                                      const std::string& target, Duration patience);
+                                                      const std::string& target, Duration patience,
+                                                      std::string_view body = {});
+// Asks and does not wait for the answer: the socket, non-blocking, on which it comes.
+std::expected<UniqueFd, CommandFailure> begin_asking(const std::string& socket_path, std::string_view method,
+                                                     const std::string& target, Duration patience,
+                                                     std::string_view body = {});
+
+// All that a daemon at this path has sent; a failure when it is no HTTP.
+std::expected<AdminAnswer, CommandFailure> parse_answer(const std::string& text, const std::string& path);
 
 // "%20" and its like, for the value of a query.
 std::string percent_encoded(std::string_view text);

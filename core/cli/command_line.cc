@@ -118,6 +118,13 @@ int stats(const Arguments& arguments) {
   return stats_command(options);
 }
 
+int console(const Arguments& arguments) {
+  ConsoleOptions options = arguments.console;
+  options.target = arguments.target;
+  options.json = arguments.json;
+  return console_command(options);
+}
+
 int bans(const Arguments& arguments) {
   if (!arguments.ban_action.empty() && arguments.ban_address.empty()) {
     fmt::print(stderr, "portolan bans: {} whom? Name an address.\n", arguments.ban_action);
@@ -181,6 +188,7 @@ int dispatch(CLI::App& app, Arguments& arguments) {
     return drain_command(arguments.target, name, arguments.service, arguments.backend, arguments.json);
   if (name == "fault")
     return fault_command(arguments.target, arguments.fault_action, arguments.service, arguments.words, arguments.json);
+  if (name == "console") return console(arguments);
   if (name == "stats") return stats(arguments);
   if (name == "net") return net_command(arguments.addresses, arguments.json);
   if (name == "help") return help(app, arguments);

@@ -11,19 +11,23 @@
 namespace portolan {
 
 std::expected<Answer, CommandFailure> ask(const DaemonTarget& target, std::string_view method, const std::string& path,
-                                          Duration patience) {
+                                          Duration patience, std::string_view request_body) {
   const auto socket = find_admin_socket(target);
   if (!socket) return std::unexpected(socket.error());
-  const auto answer = ask_daemon(*socket, method, path, patience);
+  const auto answer = ask_daemon(*socket, method, path, patience, request_body);
   if (!answer) return std::unexpected(answer.error());
-  Answer body = Answer::parse(answer->body, nullptr, false);
-  if (answer->status == 200 && !body.is_discarded()) return body;
-  const int code = answer->status == 404 ? kExitNotFound : kExitFailed;
+  return read_answer(*answer, fmt::format("{} {}", method, path));
+}
+
+std::expected<Answer, CommandFailure> read_answer(const AdminAnswer& answer, std::string_view asked) {
+  Answer body = Answer::parse(answer.body, nullptr, false);
+  if (answer.status == 200 && !body.is_discarded()) return body;
+  const int code = answer.status == 404 ? kExitNotFound : kExitFailed;
   if (body.is_object() && body.contains("error") && body["error"].is_string()) {
     return std::unexpected(CommandFailure{code, body["error"].get<std::string>()});
   }
-  return std::unexpected(CommandFailure{
-      kExitFailed, fmt::format("the daemon answered {} {} with status {}", method, path, answer->status)});
+  return std::unexpected(
+      CommandFailure{kExitFailed, fmt::format("the daemon answered {} with status {}", asked, answer.status)});
 }
 
 int complain(std::string_view command, const CommandFailure& failure) {

@@ -19,7 +19,9 @@ inline constexpr Duration kAskPatience = std::chrono::seconds(10);
 
 // What was answered; a refusal of the daemon's becomes a failure with its words.
 std::expected<Answer, CommandFailure> ask(const DaemonTarget& target, std::string_view method, const std::string& path,
-                                          Duration patience = kAskPatience);
+                                          Duration patience = kAskPatience, std::string_view body = {});
+// The same of what has been answered already.
+std::expected<Answer, CommandFailure> read_answer(const AdminAnswer& answer, std::string_view asked);
 // Prints "portolan COMMAND: what went wrong", and answers the exit code.
 int complain(std::string_view command, const CommandFailure& failure);
 

@@ -185,6 +185,35 @@ void define_service_commands(CLI::App& app, Arguments& arguments) {
   command->footer(examples_footer({"portolan command web backends", "portolan command web drain backend=b1 --json"}));
 }
 
+void define_console(CLI::App& app, Arguments& arguments) {
+  CLI::App* console = app.add_subcommand("console", "Evaluate Lua in the running daemon, line by line");
+  add_target(*console, arguments);
+  console->add_option("-e,--execute", arguments.console.expressions, "Evaluate this, and end; may be given again")
+      ->type_name("LUA")
+      ->allow_extra_args(false);
+  console
+      ->add_option("--service", arguments.console.service,
+                   "As a function of this service (default: the first that has functions)")
+      ->type_name("SERVICE");
+  console->add_option("--worker", arguments.console.worker, "In this worker's Lua state, from 0")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 255).description(""));
+  console
+      ->add_option_function<std::string>(
+          "--timeout",
+          [&arguments](const std::string& text) { arguments.console.time = parse_duration(text).value_or(Duration{}); },
+          "How long a line may take, up to 1h (default: 30s)")
+      ->type_name("DURATION")
+      ->check(duration_check());
+  add_json(*console, arguments);
+  console->footer(examples_footer({"portolan console", "portolan console --user --service greeter",
+                                   "portolan console -e 'portolan.store.get(\"visits\")'",
+                                   "portolan console --json -e 'portolan.net.interfaces()' | jq .[].name",
+                                   "cat maintenance.lua | portolan console --timeout 5m",
+                                   "portolan console -e '.sql select * from service_totals'"}));
+}
+
 void define_stats(CLI::App& app, Arguments& arguments) {
   CLI::App* stats = app.add_subcommand("stats", "Show what was counted, from the database");
   stats->add_option("service", arguments.service, "Only this service")->type_name("SERVICE");
@@ -233,6 +262,7 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   define_daemon_commands(app, arguments);
   define_bans(app, arguments);
   define_service_commands(app, arguments);
+  define_console(app, arguments);
   define_stats(app, arguments);
 
   CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, what kind of address one is, or a name's");

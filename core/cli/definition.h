@@ -6,6 +6,7 @@
 
 #include "app/daemon.h"
 #include "cli/admin_client.h"
+#include "cli/console_command.h"
 #include "store/report.h"
 
 #include <CLI/CLI.hpp>
@@ -22,6 +23,7 @@ struct Arguments {
   std::string check_file;
   std::string script_file;
   DaemonTarget target;
+  ConsoleOptions console;  // but for its target and json, which are those here
   bool json = false;
   double wait_seconds = 0;
   std::string service;

@@ -68,6 +68,7 @@ int version_command(bool json) {
     const nlohmann::ordered_json answer{{"version", kPortolanVersion},
                                         {"shape", kPortolanShape},
                                         {"machine", kPortolanMachine},
+                                        {"line_editing", kEditsLines},
                                         {"plugins", plugins},
                                         {"contract", kContractVersion},
                                         {"schema", kSchemaVersion},

@@ -185,7 +185,10 @@ The configuration and the state directory of \fBrun \-\-user\fR.
 The database, in the state directory. Read it with \fBsqlite3\fR(1); its views are its interface.
 .TP
 \fIportolan.sock\fR
-The admin socket, for its owner and group.
+The admin socket, for its owner and group: who may write to it may run scripts (\fBportolan console\fR).
+.TP
+\fI~/.local/state/portolan/console_history\fR, \fI~/.editrc\fR
+What was typed in \fBportolan console\fR, and the bindings of its keys (\fBeditrc\fR(5)).
 .SH SEE ALSO
 \fBportolan help service\fR and \fBportolan help configuration\fR for what the file may hold,
 \fBportolan help\fR \fIPLUGIN\fR for the options of a plugin, \fBportolan.lua\fR(5), \fBsqlite3\fR(1), \fBsystemd.socket\fR(5)

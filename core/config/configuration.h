@@ -91,6 +91,7 @@ struct Configuration {
   std::string admin_socket;  // path, absolute
   std::uint32_t admin_mode = 0660;
   std::optional<Endpoint> admin_http;  // tcp only
+  bool admin_console = true;           // `portolan console` may evaluate
   LogLevel log_level = LogLevel::info;
   std::size_t script_memory = 16U << 20U;                   // bytes for one Lua state
   std::uint64_t script_instructions = 1'000'000;            // for one call of a hook, or one resume of a task

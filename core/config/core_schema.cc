@@ -147,6 +147,10 @@ constexpr Option kAdminFields[] = {
     {.key = "http",
      .type = OptionType::address,
      .help = "a tcp:// address for /healthz, /readyz and /metrics; default: none"},
+    {.key = "console",
+     .type = OptionType::boolean,
+     .fallback = "true",
+     .help = "who may use the socket may evaluate Lua in the daemon: `portolan console`"},
 };
 
 constexpr Option kLogFields[] = {
@@ -404,6 +408,7 @@ void read_core(Value& root, Checker& checker, Configuration& configuration) {
                     quote(out.admin_socket), out.admin_socket.size()));
   }
   read_mode(admin.text("mode"), "admin.mode", checker, out.admin_mode);
+  out.admin_console = admin.boolean("console");
   if (!admin.text("http").empty()) {
     auto endpoint = Endpoint::parse(admin.text("http"));
     if (endpoint && endpoint->transport == Transport::tcp) {

@@ -27,7 +27,6 @@ namespace {
 
 constexpr int kTimeoutSeconds = 10;
 constexpr std::size_t kMostHeader = 8 * 1024;
-constexpr std::size_t kMostBody = 16 * 1024;
 constexpr auto kAcceptPause = std::chrono::milliseconds(200);
 // How often connections are looked at while there are some, and while there are as many as there may be.
 constexpr auto kLookEvery = std::chrono::milliseconds(200);
@@ -86,6 +85,10 @@ HttpRequest value_of(evhttp_request* request) {
     }
     evhttp_clear_headers(&fields);
   }
+  if (evbuffer* body = evhttp_request_get_input_buffer(request)) {
+    value.body.resize(evbuffer_get_length(body));
+    evbuffer_copyout(body, value.body.data(), value.body.size());
+  }
   return value;
 }
 
@@ -101,7 +104,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
         look_(loop, [this] { look(); }) {
     if (!http_) throw std::bad_alloc();
     evhttp_set_max_headers_size(http_.get(), kMostHeader);
-    evhttp_set_max_body_size(http_.get(), kMostBody);
+    evhttp_set_max_body_size(http_.get(), static_cast<ev_ssize_t>(limits.body));
     evhttp_set_timeout(http_.get(), kTimeoutSeconds);
     // All that evhttp knows: the wrong ones are refused by path, with a 405 that says which are right.
     evhttp_set_allowed_methods(http_.get(), 0x1ff);
@@ -129,6 +132,14 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
       pending_.erase(pending_.begin());
       answer(request, 503, "application/json", R"({"ok":false,"error":"the daemon is ending"})");
     }
+    end_streams();
+    // The loop turns no more: what was said last is sent as far as it goes at once.
+    for (const Peer& peer : peers_) {
+      evbuffer* unsent = bufferevent_get_output(peer.stream);
+      if (bufferevent_getfd(peer.stream) < 0 || evbuffer_get_length(unsent) == 0) continue;
+      evbuffer_unfreeze(unsent, 1);
+      evbuffer_write(unsent, bufferevent_getfd(peer.stream));
+    }
     listeners().erase(listener_);
     http_.reset();
     for (const Peer& peer : peers_) bufferevent_decref(peer.stream);
@@ -136,6 +147,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   }
 
   bool take(evhttp_request* request) { return pending_.erase(request) == 1; }
+  void add(HttpStream::State& stream) { streams_.insert(&stream); }
+  void remove(HttpStream::State& stream) noexcept { streams_.erase(&stream); }
   std::thread::id thread() const noexcept { return thread_; }
 
  private:
@@ -168,7 +181,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     bufferevent* stream = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     if (!stream) return nullptr;
     // What still comes when evhttp has let go of it is read up to here.
-    bufferevent_setwatermark(stream, EV_READ, 0, kMostHeader + kMostBody);
+    bufferevent_setwatermark(stream, EV_READ, 0, kMostHeader + server.limits_.body);
     try {
       server.peers_.push_back({stream, Loop::now()});
     } catch (const std::bad_alloc&) {
@@ -180,9 +193,11 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     if (full || !server.look_.running()) server.look_.start(full ? Duration(kLookSoon) : Duration(kLookEvery));
     return stream;
   }
+  void end_streams();
+  std::vector<evhttp_request*> requests() const;
   void look() {
-    std::set<bufferevent*> owed;  // those that wait for an answer of ours
-    for (evhttp_request* request : pending_) {
+    std::set<bufferevent*> owed;  // those that wait for an answer of ours, or are given one
+    for (evhttp_request* request : requests()) {
       evhttp_connection* connection = evhttp_request_get_connection(request);
       if (connection) owed.insert(evhttp_connection_get_bufferevent(connection));
     }
@@ -210,8 +225,84 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   LoopTimer look_;
   std::vector<Peer> peers_;
   evconnlistener* listener_ = nullptr;
-  std::set<evhttp_request*> pending_;  // handed out, not answered
+  std::set<evhttp_request*> pending_;     // handed out, not answered
+  std::set<HttpStream::State*> streams_;  // begun, not ended
 };
+
+// An answer that is under way. evhttp keeps the request until it is ended, also when it has lost the connection.
+class HttpStream::State {
+ public:
+  State(const std::shared_ptr<HttpServer::Impl>& server, evhttp_request* request, std::function<void()> gone)
+      : server_(server), request_(request), gone_(std::move(gone)) {
+    if (request_) server->add(*this);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { end(); }
+
+  void begin(int status, std::string_view content_type) {
+    evkeyvalq* headers = evhttp_request_get_output_headers(request_);
+    evhttp_add_header(headers, "Content-Type", std::string(content_type).c_str());
+    evhttp_add_header(headers, "Cache-Control", "no-store");
+    evhttp_add_header(headers, "Connection", "close");
+    evhttp_connection* connection = evhttp_request_get_connection(request_);
+    if (!connection) return;
+    evhttp_connection_set_closecb(connection, c_callback(&State::on_close), this);
+    evhttp_send_reply_start(request_, status, nullptr);
+    // It may be silent for long, both ways: what is no sign of having gone.
+    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(connection), nullptr, nullptr);
+  }
+  void write(std::string_view piece) {
+    evhttp_connection* connection = request_ ? evhttp_request_get_connection(request_) : nullptr;
+    if (!connection || piece.empty()) return;
+    evbuffer* buffer = evbuffer_new();
+    if (!buffer) return;
+    evbuffer_add(buffer, piece.data(), piece.size());
+    evhttp_send_reply_chunk(request_, buffer);
+    evbuffer_free(buffer);
+  }
+  std::size_t unsent() const {
+    evhttp_connection* connection = request_ ? evhttp_request_get_connection(request_) : nullptr;
+    return connection ? evbuffer_get_length(bufferevent_get_output(evhttp_connection_get_bufferevent(connection))) : 0;
+  }
+  void end() noexcept {
+    evhttp_request* request = std::exchange(request_, nullptr);
+    if (!request) return;
+    if (const auto server = server_.lock()) server->remove(*this);
+    if (evhttp_connection* connection = evhttp_request_get_connection(request))
+      evhttp_connection_set_closecb(connection, nullptr, nullptr);
+    evhttp_send_reply_end(request);
+  }
+  evhttp_request* request() const noexcept { return request_; }
+
+ private:
+  // evhttp has taken the connection off the request by now, and frees it.
+  static void on_close(evhttp_connection*, void* self) noexcept {
+    // The owner may let go of the stream in there.
+    const auto gone = std::exchange(static_cast<State*>(self)->gone_, nullptr);
+    contain("the end of a connection to the admin API", [&] {
+      if (gone) gone();
+    });
+  }
+
+  const std::weak_ptr<HttpServer::Impl> server_;
+  evhttp_request* request_;
+  std::function<void()> gone_;
+};
+
+void HttpServer::Impl::end_streams() {
+  while (!streams_.empty()) (*streams_.begin())->end();
+}
+
+std::vector<evhttp_request*> HttpServer::Impl::requests() const {
+  std::vector<evhttp_request*> all(pending_.begin(), pending_.end());
+  for (const HttpStream::State* stream : streams_) all.push_back(stream->request());
+  return all;
+}
+
+void HttpStream::write(std::string_view piece) const { state_->write(piece); }
+void HttpStream::end() const { state_->end(); }
+std::size_t HttpStream::unsent() const { return state_->unsent(); }
 
 class HttpReply::State {
  public:
@@ -234,6 +325,15 @@ class HttpReply::State {
     if (!request || !server || server->thread() != std::this_thread::get_id() || !server->take(request)) return;
     answer(request, status, content_type, body);
   }
+  std::shared_ptr<HttpStream::State> begin(int status, std::string_view content_type, std::function<void()> gone) {
+    evhttp_request* request = std::exchange(request_, nullptr);
+    const auto server = server_.lock();
+    // Answered already, or ending: a stream that leads nowhere.
+    const bool alive = request && server && server->take(request);
+    auto stream = std::make_shared<HttpStream::State>(server, alive ? request : nullptr, std::move(gone));
+    if (alive) stream->begin(status, content_type);
+    return stream;
+  }
 
  private:
   std::weak_ptr<HttpServer::Impl> server_;
@@ -253,6 +353,10 @@ void HttpServer::Impl::on_request(evhttp_request* request, void* self) noexcept 
     if (server->take(request))
       answer(request, 500, "application/json", R"({"ok":false,"error":"it failed: see the log"})");
   });
+}
+
+HttpStream HttpReply::begin(int status, std::string_view content_type, std::function<void()> gone) const {
+  return HttpStream(state_->begin(status, content_type, std::move(gone)));
 }
 
 void HttpReply::send(int status, std::string_view content_type, std::string_view body) const {

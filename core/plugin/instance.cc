@@ -124,10 +124,13 @@ Instance::Instance(WorkerIo& worker_io, Parts parts)
   half_open.set_timeout(limits.half_open_timeout);
   lingering.set_timeout(kLinger);
   if (script_)
-    script_service_ = std::make_shared<ScriptService>(
-        script_->runtime(),
-        ScriptService::Host{
-            .context = *this, .io = io, .configuration = configuration, .stats = stats, .input_limit = input_limit});
+    script_service_ =
+        std::make_shared<ScriptService>(script_->runtime(), ScriptService::Host{.context = *this,
+                                                                                .io = io,
+                                                                                .configuration = configuration,
+                                                                                .stats = stats,
+                                                                                .input_limit = input_limit,
+                                                                                .report = std::move(parts.report)});
 }
 
 Instance::~Instance() {

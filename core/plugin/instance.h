@@ -72,6 +72,8 @@ class Instance final : public Context {
     Recorder* recorder = nullptr;
     std::shared_ptr<const LimitSet> limit_set = nullptr;  // null: the configuration lists no limits
     BanList* bans = nullptr;                              // outlives the instance
+    // Who is told what its scripts have failed in; null: the log. Must not throw.
+    std::function<void(std::string_view hook, std::string_view what)> report = nullptr;
   };
   // The error is what the plugin's make said.
   static std::expected<std::unique_ptr<Instance>, std::string> make(WorkerIo& io, Parts parts);
@@ -127,6 +129,7 @@ class Instance final : public Context {
   LimitVerdict more_bytes(ClientEntry& client) const noexcept;
   void charge_bytes(ClientEntry& client, std::size_t bytes) const noexcept;
   void refuse_message(Refusal reason) noexcept { stats.refuse(reason); }
+  ScriptService* script_service() const noexcept { return script_service_.get(); }  // null without a script
   // Nanoseconds spent in hooks so far on this worker.
   Duration hook_time() const noexcept { return script_ ? script_->time_spent() : Duration::zero(); }
 

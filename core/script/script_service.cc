@@ -31,6 +31,10 @@ ScriptService::~ScriptService() { stop(); }
 
 void ScriptService::stop() noexcept {
   stopped_ = true;
+  end_tasks();
+}
+
+void ScriptService::end_tasks() noexcept {
   while (!tasks_.empty()) runtime_.drop(*tasks_.back());
 }
 
@@ -49,6 +53,7 @@ std::size_t ScriptService::read_limit() const noexcept {
 
 void ScriptService::report(std::string_view hook, std::string_view what) noexcept {
   host_.stats[CoreCounter::hook_failures].add();
+  if (host_.report) return host_.report(hook, what);
   log::print(LogLevel::error, {.service = name()}, "{} failed: {}", hook, what);
 }
 

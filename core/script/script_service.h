@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <expected>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -28,12 +29,15 @@ struct WorkerStats;
 
 class ScriptService : public std::enable_shared_from_this<ScriptService> {
  public:
+  // Who is told what has failed, in place of the log.
+  using Report = std::function<void(std::string_view hook, std::string_view what)>;
   struct Host {
     Context& context;
     WorkerIo& io;
     const ServiceConfiguration& configuration;
     WorkerStats& stats;
     const std::size_t& input_limit;  // known once the service is made
+    Report report = nullptr;
   };
   ScriptService(ScriptRuntime& runtime, const Host& host);
   ~ScriptService();
@@ -60,7 +64,9 @@ class ScriptService : public std::enable_shared_from_this<ScriptService> {
   void add_dialed(ScriptStream& stream) { dialed_.insert(&stream); }
   void remove_dialed(ScriptStream& stream) noexcept { dialed_.erase(&stream); }
   void close_dialed() noexcept;
-  // Ends all tasks; no other begins.
+  // Ends all tasks without another word.
+  void end_tasks() noexcept;
+  // The same, and no other begins.
   void stop() noexcept;
   bool stopped() const noexcept { return stopped_; }
 

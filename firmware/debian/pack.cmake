@@ -29,6 +29,7 @@ endif()
 # one that dpkg-shlibdeps asks for in the native package.
 set(debian_packages
   "libcares.so.2=libc-ares2 (>= 1.16.0)"
+  "libedit.so.2=libedit2 (>= 2.11-20080614-0)"
   "libcrypto.so.3=libssl3 (>= 3.0.0)"
   "libevent_core-2.1.so.7=libevent-core-2.1-7 (>= 2.1.8-stable)"
   "libevent_extra-2.1.so.7=libevent-extra-2.1-7 (>= 2.1.8-stable)"

@@ -24,6 +24,48 @@ using portolan::testing::Client;
 
 namespace {
 
+// Its one session is number 7.
+class FakeConsole final : public ConsoleHost {
+ public:
+  std::expected<std::uint64_t, ConsoleRefusal> open(ConsoleWish wished) override {
+    if (refusal) return std::unexpected(*refusal);
+    wish = std::move(wished);
+    return 7;
+  }
+  void begin(std::uint64_t, std::unique_ptr<ConsoleOutput> begun) override {
+    output = std::move(begun);
+    output->event(ConsoleEvent::session, "{}");
+    if (!stays) output->end();
+  }
+  void close(std::uint64_t session) override { closed = session; }
+  Done line(std::uint64_t session, std::string text, Duration limit) override {
+    return take("line", session, text, limit);
+  }
+  Done sql(std::uint64_t session, std::string text, Duration limit) override {
+    return take("sql", session, text, limit);
+  }
+  Done cancel(std::uint64_t session) override { return take("cancel", session, "", {}); }
+  Done complete(std::uint64_t session, std::string path, std::function<void(std::vector<std::string>)> done) override {
+    auto taken = take("complete", session, path, {});
+    if (taken) done({"a", "b("});
+    return taken;
+  }
+
+  ConsoleWish wish;
+  std::optional<ConsoleRefusal> refusal;
+  std::unique_ptr<ConsoleOutput> output;
+  bool stays = false;
+  std::uint64_t closed = 0;
+  std::string asked;
+
+ private:
+  Done take(std::string_view what, std::uint64_t session, const std::string& text, Duration limit) {
+    asked = fmt::format("{} {} {} {}", what, session, text, limit.count());
+    if (refusal) return std::unexpected(*refusal);
+    return {};
+  }
+};
+
 class FakeHost final : public AdminHost {
  public:
   DaemonStatus status() override {
@@ -71,6 +113,9 @@ class FakeHost final : public AdminHost {
     done(reply);
   }
 
+  ConsoleHost& console() override { return talk; }
+
+  FakeConsole talk;
   std::vector<OperatorCommand> commands;
   CommandReply reply;
   StatsRegistry registry;
@@ -204,7 +249,8 @@ void what_is_not_there_is_refused(void** state) {
   assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", "/reload")), 405);
   assert_int_equal(code_of(fixture.ask(fixture.local(), "POST", "/status")), 405);
   assert_int_equal(code_of(fixture.ask(fixture.local(), "DELETE", "/healthz")), 405);
-  for (const char* path : {"/status", "/sessions", "/reload", "/stop", "/flush", "/bans", "/ban", "/unban", "/command"}) {
+  for (const char* path :
+       {"/status", "/sessions", "/reload", "/stop", "/flush", "/bans", "/ban", "/unban", "/command"}) {
     for (const char* method : {"GET", "POST"}) {
       assert_int_equal(code_of(fixture.ask(fixture.tcp, method, path)), 404);
     }
@@ -323,6 +369,92 @@ void bans_are_listed_made_and_lifted(void** state) {
   assert_int_equal(code_of(post("/ban?address=192.0.2.8")), 409);
 }
 
+std::string posted(const std::string& target, const std::string& body) {
+  return fmt::format("POST {} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", target, body.size(), body);
+}
+
+void a_console_talks_over_the_local_socket(void** state) {
+  Fixture& fixture = of(state);
+  FakeConsole& talk = fixture.host.talk;
+  const std::string begun = fixture.exchange(fixture.local(), posted("/console?worker=1&service=web&style=json", ""));
+  assert_int_equal(code_of(begun), 200);
+  assert_true(begun.ends_with("\r\n\r\nsession 2\n{}\n"));
+  assert_int_equal(talk.wish.worker, 1);
+  assert_string_equal(talk.wish.service.c_str(), "web");
+  assert_true(talk.wish.style == ConsoleStyle::json);
+  for (const char* wrong :
+       {"/console?worker=-1", "/console?worker=x", "/console?style=red", "/console?line=1", "/console/line?session=x",
+        "/console/line?session=7&time=soon", "/console/line?session=7&time=2h", "/console/sql?service=x"})
+    assert_int_equal(code_of(fixture.exchange(fixture.local(), posted(wrong, ""))), 400);
+
+  assert_int_equal(code_of(fixture.exchange(fixture.local(), posted("/console/line?session=7&time=2s", "1 + 1"))), 200);
+  assert_string_equal(talk.asked.c_str(), "line 7 1 + 1 2000000000");
+  assert_int_equal(code_of(fixture.exchange(fixture.local(), posted("/console/sql?session=7", "select 1"))), 200);
+  assert_string_equal(talk.asked.c_str(), "sql 7 select 1 30000000000");
+  assert_int_equal(code_of(fixture.exchange(fixture.local(), posted("/console/cancel?session=7", ""))), 200);
+  assert_string_equal(talk.asked.c_str(), "cancel 7  0");
+  const std::string words = fixture.exchange(fixture.local(), posted("/console/complete?session=7", "a.b"));
+  assert_string_equal(body_of(words).dump().c_str(), R"({"words":["a","b("]})");
+  // As long as a line may be, and one byte more.
+  const std::string longest(kMostConsoleLine, 'x');
+  assert_int_equal(code_of(fixture.exchange(fixture.local(), posted("/console/line?session=7", longest))), 200);
+  talk.asked.clear();
+  assert_int_equal(code_of(fixture.exchange(fixture.local(), posted("/console/line?session=7", longest + "x"))), 413);
+  assert_string_equal(talk.asked.c_str(), "");
+
+  talk.refusal = ConsoleRefusal{403, "no"};
+  for (const char* page :
+       {"/console", "/console/line?session=7", "/console/cancel?session=7", "/console/complete?session=7"}) {
+    assert_int_equal(code_of(fixture.exchange(fixture.local(), posted(page, ""))), 403);
+    assert_int_equal(code_of(fixture.ask(fixture.local(), "GET", page)), 405);
+  }
+  // Over TCP nobody is asked.
+  talk.refusal.reset();
+  talk.asked.clear();
+  talk.wish = {};
+  for (const char* page : {"/console?worker=1", "/console/line?session=7", "/console/sql?session=7",
+                           "/console/cancel?session=7", "/console/complete?session=7"})
+    assert_int_equal(code_of(fixture.exchange(fixture.tcp, posted(page, "1"))), 403);
+  assert_string_equal(talk.asked.c_str(), "");
+  assert_int_equal(talk.wish.worker, 0);
+}
+
+void a_console_that_has_gone_is_noticed(void** state) {
+  Fixture& fixture = of(state);
+  FakeConsole& talk = fixture.host.talk;
+  talk.stays = true;
+  {
+    Client client(fixture.local());
+    assert_true(client.send(posted("/console", "")));
+    while (!talk.output) fixture.loop.turn(true);
+    talk.output->event(ConsoleEvent::print, "a\n");
+    while (talk.output->unsent() > 0) fixture.loop.turn(true);
+    assert_int_equal(talk.closed, 0);
+  }
+  for (const testing::Deadline deadline; talk.closed == 0 && !deadline.passed();) fixture.loop.turn(false);
+  assert_int_equal(talk.closed, 7);
+  // Nothing comes of what is still said.
+  talk.output->event(ConsoleEvent::print, "b\n");
+  assert_int_equal(talk.output->unsent(), 0);
+  talk.output->end();
+  talk.output.reset();
+
+  // One whose owner is gone first, and one that the server's end finds open.
+  for (const bool ends_first : {true, false}) {
+    talk.closed = 0;
+    Client client(fixture.local());
+    assert_true(client.send(posted("/console", "")));
+    while (!talk.output) fixture.loop.turn(true);
+    talk.output->event(ConsoleEvent::error, "bye");
+    if (ends_first) talk.output.reset();
+    if (!ends_first) fixture.server.reset();
+    // The loop has had its turns, or none at all.
+    for (int turn = 0; ends_first && turn < 10; ++turn) fixture.loop.turn(false);
+    assert_true(client.receive_all().ends_with("error 3\nbye\n"));
+    assert_int_equal(talk.closed, 0);
+  }
+}
+
 void an_answer_that_is_forgotten_is_an_error(void** state) {
   Fixture& fixture = of(state);
   fixture.host.forget_flush = true;
@@ -350,6 +482,8 @@ int main() {
       TEST(a_command_goes_to_its_service),
       TEST(an_answer_may_come_when_nobody_waits),
       TEST(bans_are_listed_made_and_lifted),
+      TEST(a_console_talks_over_the_local_socket),
+      TEST(a_console_that_has_gone_is_noticed),
       TEST(an_answer_that_is_forgotten_is_an_error),
       TEST(stop_answers_first),
   };

@@ -125,6 +125,28 @@ void more_connections_than_allowed_wait(void** state) {
   assert_int_equal(fixture.requests, 1);
 }
 
+// An answer that comes piece by piece takes as long as it takes, and its connection is one of those that there may be.
+void a_stream_outlives_the_time_for_a_connection(void** state) {
+  Fixture& fixture = of(state);
+  fixture.serve({.connections = 2, .connection_time = 300ms});
+  const Client client(fixture.where);
+  assert_true(::send(client.descriptor(), "GET /later HTTP/1.0\r\n\r\n", 23, MSG_NOSIGNAL) == 23);
+  assert_true(fixture.turn_until([&] { return fixture.later.has_value(); }));
+  bool gone = false;
+  std::optional<HttpStream> stream = fixture.later->begin(200, "text/plain", [&gone] { gone = true; });
+  stream->write("a");
+  fixture.turn_for(1s);
+  assert_false(gone);
+  stream->write("b");
+  // It was answered with this.
+  fixture.later->send(500, "text/plain", "c");
+  stream->end();
+  assert_true(fixture.answer_to(client).ends_with("\r\n\r\nab"));
+  stream->write("d");
+  assert_int_equal(stream->unsent(), 0);
+  assert_false(gone);
+}
+
 void connections_that_end_are_not_counted(void** state) {
   Fixture& fixture = of(state);
   fixture.serve({.connections = 2, .connection_time = 1h});
@@ -185,11 +207,9 @@ void a_handler_that_throws_takes_nothing_down(void** state) {
 int main() {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const CMUnitTest tests[] = {
-      TEST(more_connections_than_allowed_wait),
-      TEST(connections_that_end_are_not_counted),
-      TEST(a_trickling_peer_is_ended),
-      TEST(a_peer_that_waits_for_our_answer_is_not),
-      TEST(a_handler_that_throws_takes_nothing_down),
+      TEST(more_connections_than_allowed_wait),      TEST(a_stream_outlives_the_time_for_a_connection),
+      TEST(connections_that_end_are_not_counted),    TEST(a_trickling_peer_is_ended),
+      TEST(a_peer_that_waits_for_our_answer_is_not), TEST(a_handler_that_throws_takes_nothing_down),
   };
   return cmocka_run_group_tests_name("core.event.http_server", tests, nullptr, nullptr);
 }

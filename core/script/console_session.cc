@@ -115,7 +115,7 @@ void ConsoleSession::evaluate(std::string text, Duration time_limit) noexcept {
   const auto started = service_.runtime().start(service_, this, kTaskName, [this](lua_State* state) {
     lua_pushcfunction(state, &ConsoleSession::run);
     lua_pushlightuserdata(state, this);
-    return 1;
+    return 2;
   });
   // It may have begun and ended badly: then that was told.
   if (started != ScriptRuntime::Started::refused || !busy_) return;
@@ -129,13 +129,7 @@ int ConsoleSession::run(lua_State* state) {
   if (!self.load(state)) return 0;
   self.push_environment(state);
   lua_setupvalue(state, 1, 1);
-  const auto context = reinterpret_cast<lua_KContext>(&self);
-  lua_callk(state, 0, LUA_MULTRET, context, &ConsoleSession::after);
-  return after(state, LUA_OK, context);
-}
-
-int ConsoleSession::after(lua_State* state, int, lua_KContext context) {
-  auto& self = *reinterpret_cast<ConsoleSession*>(context);
+  lua_call(state, 0, LUA_MULTRET);
   const int count = lua_gettop(state);
   for (int index = 1; index <= count; ++index) self.show(state, index);
   return 0;

@@ -69,7 +69,6 @@ class ConsoleSession final : private TaskGroup {
     ConsoleSession* session;
   };
   static int run(lua_State* state);
-  static int after(lua_State* state, int status, std::ptrdiff_t self);
   static int print(lua_State* state);
   void push_environment(lua_State* state);
   bool load(lua_State* state);

@@ -23,7 +23,10 @@ struct Sample {
   double per_cpu_second = 0;  // requests for a second of server CPU
   double p50_us = 0;          // latency as the client saw it, where the load measures it
   double p99_us = 0;
-  std::string remark{};  // worth a note below the table
+  double max_us = 0;
+  double generator_busy = 0;  // of one CPU, in percent: what the load itself took
+  double late_us = 0;         // open loops: how long after the moment it was due the latest request was sent
+  std::string remark{};       // worth a note below the table
 };
 
 struct Series {

@@ -127,6 +127,7 @@ Table fan_out(const Options& options) {
        {"deliveries_per_cpu_second", "deliveries/CPU s", 0},
        {"messages_per_second", "messages/s", 0},
        {"server_busy_percent", "busy %", 0},
+       {"store_cpu_percent", "of it outside the worker %", 1},
        {"generator_busy_percent", "generator busy %", 0},
        {"ratio_per_cpu_second", "deliveries/CPU s / without", 2},
        {"ratio_low", "low", 2},
@@ -142,8 +143,12 @@ Table fan_out(const Options& options) {
     if (judged) row.target = fmt::format("deliveries/CPU s >= {:.2f}x without", kLeastShare);
     if (row.verdict == Verdict::kNone) {
       const double rate = series.median_of(&Sample::rate).value_or(0);
-      row.values = {rate, series.median_of(&Sample::per_cpu_second), rate / (shape.members - 1),
-                    series.median_of(&Sample::busy), series.median_of(&Sample::generator_busy)};
+      row.values = {rate,
+                    series.median_of(&Sample::per_cpu_second),
+                    rate / (shape.members - 1),
+                    series.median_of(&Sample::busy),
+                    series.median_of(&Sample::elsewhere),
+                    series.median_of(&Sample::generator_busy)};
       if (const auto ratio = off ? ratio_to(series, *off, &Sample::per_cpu_second) : std::nullopt) {
         row.values.insert(row.values.end(),
                           {ratio->median, ratio->low, ratio->high, median(ratio_to(series, *off, &Sample::rate))});
@@ -184,6 +189,7 @@ Table as_many_as_possible(const Options& options) {
       {{"messages_per_second", "messages/s", 0},
        {"cpu_us_per_message", "server CPU us/message", 2},
        {"server_busy_percent", "busy %", 0},
+       {"store_cpu_percent", "of it outside the worker %", 1},
        {"generator_busy_percent", "generator busy %", 0},
        {"cpu_ratio", "CPU / without", 2}},
       {},
@@ -195,7 +201,10 @@ Table as_many_as_possible(const Options& options) {
     if (judged) row.target = fmt::format("stored >= {:.0f}/s", kLeastStored);
     if (row.verdict == Verdict::kNone) {
       const double rate = series.median_of(&Sample::rate).value_or(0);
-      row.values = {rate, series.median_of(&Sample::cost), series.median_of(&Sample::busy),
+      row.values = {rate,
+                    series.median_of(&Sample::cost),
+                    series.median_of(&Sample::busy),
+                    series.median_of(&Sample::elsewhere),
                     series.median_of(&Sample::generator_busy),
                     median(off ? ratio_to(series, *off, &Sample::cost) : std::nullopt)};
       if (judged) row.verdict = rate >= kLeastStored ? Verdict::kOk : Verdict::kMiss;

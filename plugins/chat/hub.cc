@@ -6,6 +6,7 @@
 #include "plugins/chat/session.h"
 
 #include <algorithm>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -16,6 +17,17 @@ namespace {
 constexpr std::size_t kMostPosts = 1024;
 constexpr std::size_t kMostBytes = 64 * 1024;  // of a room
 constexpr std::size_t kKeepCapacity = 256 * 1024;
+
+class Held {
+ public:
+  explicit Held(bool& flag) : flag_(flag) { flag_ = true; }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+  ~Held() { flag_ = false; }
+
+ private:
+  bool& flag_;
+};
 
 }  // namespace
 
@@ -54,7 +66,7 @@ void Hub::choose() noexcept {
   // For the nanoseconds that it takes another thread to leave push().
   while (striking_.load() != 0) std::this_thread::yield();
   // The one before may have been struck for what is here.
-  if (timer_ && (!inbox_.empty() || rest_ || !unfinished_.empty())) wake();
+  if (timer_ && (!inbox_.empty() || rest_ || !touched_.empty() || !unfinished_.empty())) wake();
 }
 
 // ---- Members -------------------------------------------------------------------------------------------------
@@ -75,10 +87,20 @@ void Hub::change_room(Session& session, const Room* from) {
 }
 
 void Hub::enter(Session& session) {
-  // What was said before he came is not for him.
-  if (!delivering_) deliver_some();
+  // What was said before he came is not for him: it takes its place in line, and he comes behind it. It is written at the
+  // turn's end: of many who come in one turn, each would otherwise cost a write to everybody who is here.
+  if (!delivering_) {
+    const Held held(delivering_);
+    take_some();
+    if (rest_) {
+      deliver_taken();
+      take_some();
+    }
+  }
   LocalRoom& room = rooms_[session.room()];
   session.place = room.members.size();
+  session.came_in = batch_;
+  session.not_his = room.pending.size();
   room.members.push_back(&session);
 }
 
@@ -121,27 +143,33 @@ void Hub::go_on() noexcept {
 }
 
 void Hub::deliver_some() {
-  delivering_ = true;
-  const std::unique_ptr<bool, void (*)(bool*)> done(&delivering_, [](bool* delivering) { *delivering = false; });
-  ++batch_;
-  std::size_t posts = 0;
-  std::size_t bytes = 0;
+  const Held held(delivering_);
+  take_some();
+  deliver_taken();
+  // What came while the rest was delivered has been told of, and that was this turn.
+  if (rest_ || !inbox_.empty()) wake();
+}
+
+void Hub::deliver_taken() {
+  flush();
+  posts_ = bytes_ = 0;
+}
+
+// As much as a turn may deliver: what is for a room waits there for the flush.
+void Hub::take_some() {
   if (!rest_) rest_ = inbox_.take_all();
-  while (rest_ && posts < kMostPosts && bytes < kMostBytes) {
+  while (rest_ && posts_ < kMostPosts && bytes_ < kMostBytes) {
     const std::unique_ptr<Post> post(std::exchange(rest_, rest_->next));
-    ++posts;
+    ++posts_;
     if (post->kind != Post::Kind::room) {
       // Who writes to a room and then to one of its members is read in this order.
       flush();
       handle(*post);
       continue;
     }
-    bytes += post->message->line(Format::text).size();
+    bytes_ += post->message->line(Format::text).size();
     gather(*post);
   }
-  flush();
-  // What came while the rest was delivered has been told of, and that was this turn.
-  if (rest_ || !inbox_.empty()) wake();
 }
 
 void Hub::gather(const Post& post) {
@@ -166,6 +194,7 @@ void Hub::flush() {
     room->pending.clear();
   }
   touched_.clear();
+  ++batch_;
 }
 
 std::string_view Hub::block(const LocalRoom& room, Format format) {
@@ -182,15 +211,17 @@ void Hub::flush(LocalRoom& room) {
   block_made_ = {};
   std::uint64_t delivered = 0;
   for (Session* session : room.members) {
+    const std::span<const MessageRef> his =
+        std::span(room.pending).subspan(session->came_in == batch_ ? session->not_his : 0);
     if (!session->clear()) {
-      for (const MessageRef& message : room.pending)
+      for (const MessageRef& message : his)
         if (message->sender() != session->user()) session->offer(message);
-    } else if (session->spoke_in != batch_) {
+    } else if (session->spoke_in != batch_ && his.size() == room.pending.size()) {
       session->write(block(room, session->format()));
       delivered += room.pending.size();
     } else {
       scratch_.clear();
-      for (const MessageRef& message : room.pending) {
+      for (const MessageRef& message : his) {
         if (message->sender() == session->user()) continue;
         scratch_ += message->line(session->format());
         ++delivered;

@@ -69,6 +69,8 @@ class Hub {
   };
   void wake() noexcept;
   void deliver_some();
+  void take_some();
+  void deliver_taken();
   void go_on() noexcept;
   void handle(const Post& post);
   void gather(const Post& post);
@@ -91,8 +93,10 @@ class Hub {
   std::unordered_map<const Room*, LocalRoom> rooms_;
   std::vector<LocalRoom*> touched_;  // have something pending
   std::vector<std::uint64_t> unfinished_;
-  Post* rest_ = nullptr;  // taken, and not delivered in this turn
-  std::uint64_t batch_ = 0;
+  Post* rest_ = nullptr;   // taken, and not delivered in this turn
+  std::size_t posts_ = 0;  // taken in this turn, and their bytes
+  std::size_t bytes_ = 0;
+  std::uint64_t batch_ = 1;  // what is flushed together
   bool delivering_ = false;
   std::array<std::string, 2> blocks_;  // of the room that is flushed, by format
   std::array<bool, 2> block_made_{};

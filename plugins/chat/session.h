@@ -45,6 +45,8 @@ class Session final : public StreamHandler {
 
   std::size_t place = 0;       // in the hub's room
   std::uint64_t spoke_in = 0;  // the hub's batch
+  std::uint64_t came_in = 0;   // likewise, into the room: its first `not_his` messages were said before
+  std::size_t not_his = 0;
 
  private:
   struct CommandEntry;

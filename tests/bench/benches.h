@@ -34,6 +34,10 @@ std::vector<Table> bench_hook(const Options& options);
 std::vector<Table> bench_script(const Options& options);
 // bench_chat.cc: Portolan as a chat, beside Go and Mosquitto
 std::vector<Table> bench_chat(const Options& options);
+// bench_chat_paced.cc: a large room at a fixed pace, beside Go
+std::vector<Table> bench_chat_paced(const Options& options);
+// bench_chat_history.cc: a chat that keeps what is said, against the same without
+std::vector<Table> bench_chat_history(const Options& options);
 // bench_relay.cc: Portolan as a relay, beside a floor, HAProxy and nginx
 std::vector<Table> bench_relay_request(const Options& options);
 std::vector<Table> bench_relay_connect(const Options& options);

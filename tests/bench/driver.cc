@@ -27,6 +27,8 @@ constexpr std::array kBenches = {
     Bench{"hook", "what a Lua hook costs per line", bench_hook},
     Bench{"script", "a line echo written in Lua, beside C++ and HAProxy's Lua", bench_script},
     Bench{"chat", "fan-out in a room: deliveries for a second of CPU", bench_chat},
+    Bench{"chat-paced", "5,000 members of a room, 20 messages a second: latency", bench_chat_paced},
+    Bench{"chat-history", "what it costs to keep what is said, and how much can be kept", bench_chat_history},
     Bench{"relay-request", "TCP relay: CPU per request, and latency", bench_relay_request},
     Bench{"relay-connect", "TCP relay: CPU per connection, and latency", bench_relay_connect},
     Bench{"relay-bulk", "TCP relay: CPU per gigabyte of 1 stream and of 32", bench_relay_bulk},

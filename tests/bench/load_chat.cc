@@ -1,7 +1,6 @@
 #include "load_chat.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -14,7 +13,6 @@ namespace portolan::bench {
 namespace {
 
 constexpr int kEventsAtOnce = 256;
-constexpr std::size_t kTextSize = 64;  // with its line end
 constexpr std::string_view kTopic = "room";
 
 std::string name_of(int number) { return fmt::format("m{:03}", number); }
@@ -26,6 +24,14 @@ std::string packet(char type, const std::string& rest) {
 std::string field(std::string_view text) { return std::string{'\0', static_cast<char>(text.size())}.append(text); }
 
 }  // namespace
+
+std::string chat_line(std::uint32_t tag) {
+  std::string text;
+  while (text.size() + 1 < kChatLineSize) text += static_cast<char>('a' + text.size() % 26);
+  text += '\n';
+  write_tag(text.data(), tag);
+  return text;
+}
 
 Result<void> ChatLoad::open(const sockaddr_in& address) {
   epoll_ = Descriptor{::epoll_create1(EPOLL_CLOEXEC)};
@@ -42,14 +48,13 @@ Result<void> ChatLoad::open(const sockaddr_in& address) {
   }
   // Whoever has heard the last one come has nothing left to hear.
   for (int number = 0; number + 1 < shape_.members && !shape_.mqtt; ++number) {
-    const auto heard = read_until(members_[static_cast<std::size_t>(number)],
-                                  fmt::format("* {} joined\n", name_of(shape_.members - 1)));
+    Member& member = members_[static_cast<std::size_t>(number)];
+    const auto heard =
+        read_until(member.fd.get(), member.kept, fmt::format("* {} joined\n", name_of(shape_.members - 1)));
     if (!heard) return heard;
   }
   for (int number = 0; number < shape_.senders; ++number) {
-    std::string text;
-    while (text.size() + 1 < kTextSize) text += static_cast<char>('a' + text.size() % 26);
-    text += '\n';
+    const std::string text = chat_line(0);
     const std::string said = fmt::format("[{}] {}", name_of(number), text);
     Sender sender;
     sender.request = shape_.mqtt ? packet('\x30', field(kTopic) + said) : text;
@@ -64,39 +69,24 @@ Result<void> ChatLoad::enter(Member& member, int number) {
   if (!shape_.mqtt) {
     const std::string name = name_of(number) + "\n";
     if (auto sent = send_all(member.fd.get(), name.data(), name.size()); !sent) return sent;
-    if (auto welcome = read_until(member, "* You are in "); !welcome) return welcome;
-    return read_until(member, "\n");
+    if (auto welcome = read_until(member.fd.get(), member.kept, "* You are in "); !welcome) return welcome;
+    return read_until(member.fd.get(), member.kept, "\n");
   }
   // Version 4, a clean session, no keep-alive; then a subscription with QoS 0.
   const std::string connect = packet('\x10', field("MQTT") + std::string("\x04\x02\0\0", 4) + field(name_of(number)));
   if (auto sent = send_all(member.fd.get(), connect.data(), connect.size()); !sent) return sent;
-  if (auto accepted = read_until(member, std::string_view("\x20\x02\0\0", 4)); !accepted) return accepted;
+  if (auto accepted = read_until(member.fd.get(), member.kept, std::string_view("\x20\x02\0\0", 4)); !accepted)
+    return accepted;
   const std::string subscribe = packet('\x82', std::string("\0\1", 2) + field(kTopic) + std::string(1, '\0'));
   if (auto sent = send_all(member.fd.get(), subscribe.data(), subscribe.size()); !sent) return sent;
-  return read_until(member, std::string_view("\x90\x03\0\1\0", 5));
-}
-
-// And forgets all up to the end of it.
-Result<void> ChatLoad::read_until(Member& member, std::string_view text) {
-  for (;;) {
-    if (const std::size_t at = member.kept.find(text); at != std::string::npos) {
-      member.kept.erase(0, at + text.size());
-      return {};
-    }
-    pollfd wait{.fd = member.fd.get(), .events = POLLIN, .revents = 0};
-    if (::poll(&wait, 1, kSilenceMs) == 0) return Failure("does not let a member in");
-    const ssize_t got = ::recv(member.fd.get(), buffer_.data(), buffer_.size(), 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    if (got <= 0) return Failure("closed a connection that was in use");
-    member.kept.append(buffer_.data(), static_cast<std::size_t>(got));
-  }
+  return read_until(member.fd.get(), member.kept, std::string_view("\x90\x03\0\1\0", 5));
 }
 
 Result<void> ChatLoad::say(int number) {
   Sender& sender = senders_[static_cast<std::size_t>(number)];
-  const std::size_t in_request = sender.request.size() - kTextSize;
+  const std::size_t in_request = sender.request.size() - kChatLineSize;
   write_tag(sender.request.data() + in_request, next_tag_);
-  write_tag(sender.expected.data() + sender.expected.size() - kTextSize, next_tag_++);
+  write_tag(sender.expected.data() + sender.expected.size() - kChatLineSize, next_tag_++);
   sender.missing = shape_.mqtt ? shape_.members : shape_.members - 1;
   sender.asked = Clock::now();
   return send_all(members_[static_cast<std::size_t>(number)].fd.get(), sender.request.data(), sender.request.size());

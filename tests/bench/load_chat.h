@@ -15,6 +15,10 @@
 
 namespace portolan::bench {
 
+// What is said in every load of a chat, with its line end: the tag of the message, and letters.
+inline constexpr std::size_t kChatLineSize = 64;
+std::string chat_line(std::uint32_t tag);
+
 struct ChatShape {
   int members = 200;
   int senders = 10;  // of the members, the first
@@ -28,6 +32,7 @@ class ChatLoad {
   Result<void> open(const sockaddr_in& address);
   // A request is a delivery. May be called again and again; between calls nothing is under way.
   Result<Tally> run(const Bounds& bounds);
+  std::uint32_t said() const { return next_tag_; }  // messages since it was opened, with the tags from 0 on
 
  private:
   struct Member {
@@ -42,7 +47,6 @@ class ChatLoad {
   };
 
   Result<void> enter(Member& member, int number);
-  Result<void> read_until(Member& member, std::string_view text);
   Result<void> say(int sender);
   Result<std::uint64_t> receive(Member& member, std::vector<int>& complete);
 

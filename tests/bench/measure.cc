@@ -118,6 +118,9 @@ Sample to_sample(Tally tally, double cpu_ns, double sleeps) {
           .per_cpu_second = requests / (cpu_ns / 1e9),
           .p50_us = at_rank(tally.latency_us, 0.50),
           .p99_us = at_rank(tally.latency_us, 0.99),
+          .max_us = at_rank(tally.latency_us, 1),
+          .generator_busy = tally.generator_cpu_seconds / tally.seconds * 100,
+          .late_us = tally.late_us,
           .remark = tally.lost == 0 ? "" : fmt::format("{} datagrams of one round were sent again", tally.lost)};
 }
 

@@ -19,11 +19,15 @@ struct Sample {
   double rate = 0;            // requests per second
   double cost = 0;            // the measured figure; microseconds of server CPU per request where traffic is measured
   double busy = 0;            // of one CPU, in percent
+  double elsewhere = 0;       // of that CPU, in percent of all: outside of threads called worker
   double sleeps = 0;          // times that the server went to wait for work, per request
   double per_cpu_second = 0;  // requests for a second of server CPU
   double p50_us = 0;          // latency as the client saw it, where the load measures it
   double p99_us = 0;
-  std::string remark{};  // worth a note below the table
+  double max_us = 0;
+  double generator_busy = 0;  // of one CPU, in percent: what the load itself took
+  double late_us = 0;         // open loops: how long after the moment it was due the latest request was sent
+  std::string remark{};       // worth a note below the table
 };
 
 struct Series {
@@ -85,12 +89,15 @@ Result<Sample> sample_load(Load& load, Process& server, const sockaddr_in& addre
   if (auto warm = load.run(warm_up); !warm) return Failure(std::move(warm).error());
   server.settle();
   const std::uint64_t cpu_before = server.cpu_ns();
+  const std::uint64_t other_before = server.other_cpu_ns();
   const std::uint64_t sleeps_before = server.sleeps();
   auto tally = load.run(bounds);
   if (!tally) return Failure(tally.error());
   server.settle();
-  return to_sample(std::move(*tally), static_cast<double>(server.cpu_ns() - cpu_before),
-                   static_cast<double>(server.sleeps() - sleeps_before));
+  const auto cpu_ns = static_cast<double>(server.cpu_ns() - cpu_before);
+  Sample sample = to_sample(std::move(*tally), cpu_ns, static_cast<double>(server.sleeps() - sleeps_before));
+  sample.elsewhere = static_cast<double>(server.other_cpu_ns() - other_before) / cpu_ns * 100;
+  return sample;
 }
 
 }  // namespace portolan::bench

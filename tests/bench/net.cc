@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -113,11 +114,37 @@ Result<void> send_all(int fd, const char* data, std::size_t size) {
   return {};
 }
 
+Result<void> read_until(int fd, std::string& kept, std::string_view text) {
+  for (;;) {
+    if (const std::size_t at = kept.find(text); at != std::string::npos) {
+      kept.erase(0, at + text.size());
+      return {};
+    }
+    pollfd readable{fd, POLLIN, 0};
+    if (::poll(&readable, 1, kSilenceMs) == 0) return Failure(fmt::format("said nothing for {} s", kSilenceMs / 1000));
+    if (interrupted()) return Failure("interrupted");
+    std::array<char, 16 * 1024> chunk;
+    const ssize_t got = ::recv(fd, chunk.data(), chunk.size(), 0);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got <= 0) return Failure("closed a connection that was in use");
+    kept.append(chunk.data(), static_cast<std::size_t>(got));
+  }
+}
+
 void write_tag(char* at, std::uint32_t number, char first_letter) {
   for (std::size_t i = 0; i < kTagSize; ++i) {
     at[i] = static_cast<char>(first_letter + (number & 15));
     number >>= 4;
   }
+}
+
+std::uint32_t read_tag(const char* at) {
+  std::uint32_t number = 0;
+  for (std::size_t i = kTagSize; i-- > 0;) {
+    if (at[i] < 'a' || at[i] > 'p') return UINT32_MAX;
+    number = number << 4 | static_cast<std::uint32_t>(at[i] - 'a');
+  }
+  return number;
 }
 
 std::string error_text(std::string_view what) { return fmt::format("{}: {}", what, std::strerror(errno)); }

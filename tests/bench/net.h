@@ -54,6 +54,7 @@ struct Tally {
   std::uint64_t lost = 0;      // datagrams asked for again
   double seconds = 0;
   double generator_cpu_seconds = 0;
+  double late_us = 0;             // open loops: of the request that was sent longest after it was due
   std::vector<float> latency_us;  // of every request (or batch), from its first byte to the answer's last
 };
 
@@ -72,10 +73,14 @@ void close_by_reset(Descriptor& socket);
 bool watch(int epoll, int operation, int fd, std::uint32_t mask, std::uint32_t index);
 // Sends all of it, waiting for room where there is none.
 Result<void> send_all(int fd, const char* data, std::size_t size);
+// Waits until `text` has come, and forgets all up to its end; what has come behind it is in `kept`.
+Result<void> read_until(int fd, std::string& kept, std::string_view text);
 
 // Eight letters that tell one message from every other, so that a stale or a foreign answer cannot pass.
 inline constexpr std::size_t kTagSize = 8;
 void write_tag(char* at, std::uint32_t number, char first_letter = 'a');
+// The number of what write_tag wrote; UINT32_MAX for what it did not.
+std::uint32_t read_tag(const char* at);
 
 std::string error_text(std::string_view what);
 double seconds_since(Clock::time_point begin);

@@ -161,6 +161,18 @@ std::uint64_t Process::cpu_ns() const {
   return sum;
 }
 
+std::uint64_t Process::other_cpu_ns() const {
+  std::uint64_t sum = 0;
+  std::error_code error;
+  for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid_), error)) {
+    std::string name;
+    std::getline(std::ifstream(thread.path() / "comm"), name);
+    std::uint64_t spent = 0;
+    if (!name.starts_with("worker") && std::ifstream(thread.path() / "schedstat") >> spent) sum += spent;
+  }
+  return sum;
+}
+
 void Process::settle() const {
   // Idle means that two looks a little apart see the same figure; some servers never are, so there is a
   // bound.

@@ -53,6 +53,8 @@ class Process {
   // so the figure is exact to the nanosecond only for a server that is waiting: settle() first.
   std::uint64_t cpu_ns() const;
   void settle() const;
+  // Of that what its threads took that are not called worker: the store's, for one, in Portolan.
+  std::uint64_t other_cpu_ns() const;
 
   std::uint64_t private_dirty_bytes() const;  // memory that the process made its own, without the kernel's share
   std::uint64_t resident_bytes() const;

@@ -15,7 +15,15 @@ import (
 var (
 	lock    sync.Mutex
 	members = map[string]net.Conn{}
+	// Does not say who comes and goes: with thousands of members that is most of what it would ever write.
+	quiet = os.Getenv("CHAT_QUIET") != ""
 )
+
+func announce(name string, what string) {
+	if !quiet {
+		tell(name, "* "+name+" "+what+"\n")
+	}
+}
 
 func tell(but string, line string) {
 	bytes := []byte(line)
@@ -45,7 +53,7 @@ func serve(connection net.Conn) {
 		}
 		lock.Unlock()
 	}
-	tell(name, "* "+name+" joined\n")
+	announce(name, "joined")
 	fmt.Fprint(connection, "* You are in lobby.\n")
 	for lines.Scan() {
 		tell(name, "["+name+"] "+lines.Text()+"\n")
@@ -53,7 +61,7 @@ func serve(connection net.Conn) {
 	lock.Lock()
 	delete(members, name)
 	lock.Unlock()
-	tell(name, "* "+name+" left\n")
+	announce(name, "left")
 }
 
 func main() {

@@ -61,6 +61,54 @@ void a_message_reaches_all_but_its_sender(void** state) {
   assert_int_equal(house.state.people().size(), 2);
 }
 
+// Thousands who come at once would each cost a write to all who are there.
+void who_comes_costs_no_write_and_hears_what_is_said_after_him(void** state) {
+  House& house = house_of(state);
+  house.make(0);
+  house.enter("alice");
+  house.enter("dave");
+  house["alice"].receive("one\n");
+  house.connect("bob").receive("bob\n");
+  house["alice"].receive("two\n");
+  house.connect("carol").receive("carol\n");
+  house["bob"].receive("three\n");
+  assert_heard(house, "dave", "");
+  house.heard("bob");
+  house.heard("carol");
+  house.turn();
+  assert_heard(house, "dave", "[alice] one\n* bob joined\n[alice] two\n* carol joined\n[bob] three\n");
+  assert_heard(house, "alice", "* bob joined\n* carol joined\n[bob] three\n");
+  assert_heard(house, "bob", "[alice] two\n* carol joined\n");
+  assert_heard(house, "carol", "[bob] three\n");
+  // Out, and in again, and what was said meanwhile is not his.
+  house["alice"].receive("four\n");
+  house["bob"].receive("/join elsewhere\n");
+  house["alice"].receive("five\n");
+  house["bob"].receive("/part\n");
+  house["alice"].receive("six\n");
+  house.heard("bob");
+  house.turn();
+  assert_heard(house, "bob", "[alice] six\n");
+  assert_heard(house, "dave", "[alice] four\n* bob left\n[alice] five\n* bob joined\n[alice] six\n");
+}
+
+// One turn's worth waits, and the rest is written before somebody else comes: nobody hears what was said before him.
+void who_comes_after_more_than_a_turn_delivers_hears_none_of_it(void** state) {
+  House& house = house_of(state);
+  house.options.set("user_rate", "1000000/s");
+  house.make(0);
+  house.enter("alice");
+  house.enter("bob");
+  for (int line = 0; line < 1500; ++line) house["alice"].receive("x\n");
+  house.connect("carol").receive("carol\n");
+  house.heard("carol");
+  house.turn();
+  assert_heard(house, "carol", "");
+  std::string all;
+  for (int line = 0; line < 1500; ++line) all += "[alice] x\n";
+  assert_heard(house, "bob", (all + "* carol joined\n").c_str());
+}
+
 void json_and_text_meet_in_one_room(void** state) {
   House& house = house_of(state);
   house.make(0);
@@ -393,6 +441,8 @@ int main() {
   const CMUnitTest tests[] = {
       TEST(a_name_is_asked_for_until_it_can_be_had),
       TEST(a_message_reaches_all_but_its_sender),
+      TEST(who_comes_costs_no_write_and_hears_what_is_said_after_him),
+      TEST(who_comes_after_more_than_a_turn_delivers_hears_none_of_it),
       TEST(json_and_text_meet_in_one_room),
       TEST(a_line_that_is_too_long_or_wrong_ends_nothing),
       TEST(rooms_have_their_own_talk),

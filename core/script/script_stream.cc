@@ -29,6 +29,7 @@ ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side, Po
       stream_(&stream),
       pool_(pool),
       service_name_(service.name()),
+      most_(service.read_limit()),
       id_(stream.info().id),
       transport_(stream.info().transport),
       side_(side),

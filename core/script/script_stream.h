@@ -96,6 +96,7 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   std::string service_name_;
   std::string tail_;         // not read when the peer ended
   std::string peer_;         // its address, once it was asked for
+  const std::size_t most_;   // that a read may ask for
   std::size_t written_ = 0;  // in this turn
   std::string_view data_;    // in on_data: what has come
   std::size_t used_ = 0;     // of it

@@ -48,10 +48,10 @@ class Fiber {
   void* argument_ = nullptr;
   bool alive_ = false;
   // What the sanitizers know of the two stacks; nothing without them.
-  void* thread_outside_ = nullptr;
-  void* thread_inside_ = nullptr;
-  const void* outer_stack_ = nullptr;
-  std::size_t outer_size_ = 0;
+  [[maybe_unused]] void* thread_outside_ = nullptr;
+  [[maybe_unused]] void* thread_inside_ = nullptr;
+  [[maybe_unused]] const void* outer_stack_ = nullptr;
+  [[maybe_unused]] std::size_t outer_size_ = 0;
 };
 
 }  // namespace portolan

@@ -230,7 +230,7 @@ void how_much_is_bounded(void** state) {
   const CommandResult longest = feed(daemon, fmt::format("#'{}'\n", std::string(64 * 1024 - 3, 'x')));
   expect_output(longest, "65533\n");
   expect_failure(feed(daemon, fmt::format("#'{}'\n1\n", std::string(64 * 1024 - 2, 'x'))), "a line has at most 64KiB");
-  const CommandResult printed = evaluate(daemon, {"for i = 1, 3000 do print(('x'):rep(999)) end", "'next'"});
+  const CommandResult printed = evaluate(daemon, {"for i = 1, 12 do print(('x'):rep(99999)) end", "'next'"});
   assert_int_equal(printed.code, 0);
   assert_int_equal(printed.output.size(), (1 << 20) + 5);
   assert_non_null(strstr(printed.errors.c_str(), "-- the answer is longer than 1MiB: the rest is not shown"));
@@ -283,6 +283,7 @@ struct Sitting {
 };
 
 void on_a_terminal_it_is_a_prompt(void** state) {
+  if (!emulator_command().empty()) skip();  // QEMU's user mode hands out no terminals
   Daemon& daemon = daemon_of(state);
   daemon.start(configuration());
   Sitting sitting(daemon);
@@ -306,9 +307,10 @@ void on_a_terminal_it_is_a_prompt(void** state) {
 }
 
 void lines_are_completed_and_remembered(void** state) {
+  if (!emulator_command().empty()) skip();
   Daemon& daemon = daemon_of(state);
   daemon.start(configuration());
-  if (!has_line_editing()) skip();
+  if (!has_line_editing() || !emulator_command().empty()) skip();
   {
     Sitting sitting(daemon);
     Terminal& terminal = sitting.terminal;

@@ -81,7 +81,8 @@ class Console {
   ConsoleInput::Surroundings around_;
   std::vector<std::string> views_;
   bool knows_views_ = false;
-  bool over_ = false;  // the daemon has ended the session
+  bool over_ = false;         // the daemon has ended the session
+  bool interrupted_ = false;  // by Ctrl-C, in the middle of a line
 };
 
 Console::Outcome Console::fail(std::string_view why) {
@@ -133,6 +134,7 @@ Console::Outcome Console::send(std::string_view page, std::string_view text) {
       over_ = true;
       return Outcome::over;
     }
+    interrupted_ = true;
     (void)link_->ask("cancel");
   }
 }
@@ -235,7 +237,8 @@ int Console::run_expressions() {
     const Outcome outcome = enter(expression);
     if (outcome == Outcome::incomplete) fail("it ends in the middle of a statement");
     failed = failed || outcome != Outcome::done;
-    if (outcome == Outcome::over) break;
+    // Ctrl-C is for all that was to come.
+    if (outcome == Outcome::over || interrupted_) break;
   }
   return failed ? kExitFailed : kExitOk;
 }
@@ -269,6 +272,7 @@ int Console::run_lines(bool interactive) {
     // .exit is no failure; the end of the daemon is.
     if (outcome == Outcome::over) return over_ || (failed && !interactive) ? kExitFailed : kExitOk;
     failed = failed || outcome == Outcome::failed;
+    if (std::exchange(interrupted_, false) && !terminal) return kExitFailed;
     text.clear();
   }
   if (interactive) fmt::print("\n");

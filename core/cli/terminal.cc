@@ -1,5 +1,7 @@
 #include "cli/terminal.h"
 
+#include "base/utf8.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -45,13 +47,16 @@ std::string emphasized(Emphasis emphasis, std::string_view text) {
 
 std::string printable(std::string_view text) {
   std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t from = at;
+    const char32_t point = next_code_point(text, at);
+    // Terminals take U+0080 to U+009F for the beginnings of commands, as they do ESC; and bytes that are no UTF-8, some.
+    const bool shown = point != kInvalidCodePoint && point >= 0x20 && (point < 0x7f || point >= 0xa0);
+    if (point == kInvalidCodePoint) at = from + 1;
+    if (shown)
+      out += text.substr(from, at - from);
+    else
+      for (const char c : text.substr(from, at - from)) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   }
   return out;
 }

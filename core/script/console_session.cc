@@ -21,6 +21,8 @@ constexpr const char* kTaskName = "console";
 constexpr const char* kChunk = "=console";
 constexpr const char* kTookTooLong = "stopped: it has taken longer than it was given (--timeout)";
 constexpr std::size_t kMostWords = 500;
+// What is told costs more than its bytes, which are kept until the console has read them.
+constexpr std::size_t kMostEvents = 20'000;
 constexpr int kMostHops = 16;  // from one __index to the next
 // As Lua's own prompt finds out that a chunk goes on: by the end of the parser's message.
 constexpr std::string_view kAtEnd = "<eof>";
@@ -108,6 +110,7 @@ ConsoleSession::~ConsoleSession() {
 void ConsoleSession::evaluate(std::string text, Duration time_limit) noexcept {
   text_ = std::move(text);
   room_ = kMostAnswer;
+  told_ = 0;
   reason_ = nullptr;
   failed_ = false;
   busy_ = true;
@@ -243,13 +246,14 @@ void ConsoleSession::report(std::string_view what) noexcept {
 }
 
 void ConsoleSession::answer(ConsoleEvent event, std::string text) {
-  if (text.size() <= room_) {
+  if (text.size() <= room_ && told_ < kMostEvents) {
     room_ -= text.size();
+    ++told_;
     return tell(event, std::move(text));
   }
   if (room_ == 0) return;
-  text.resize(room_);
-  if (event == ConsoleEvent::print) text.back() = '\n';
+  text.resize(std::min(text.size(), room_));
+  if (event == ConsoleEvent::print && !text.empty()) text.back() = '\n';
   room_ = 0;
   tell(event, std::move(text));
   tell(ConsoleEvent::notice,

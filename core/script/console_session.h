@@ -86,6 +86,7 @@ class ConsoleSession final : private TaskGroup {
   LoopTimer deadline_;
   std::string text_;  // that is evaluated
   std::size_t room_ = kMostAnswer;
+  std::size_t told_ = 0;
   const char* reason_ = nullptr;  // why it was cancelled
   Box* box_ = nullptr;
   int box_reference_;

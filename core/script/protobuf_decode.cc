@@ -43,6 +43,13 @@ class Decoder {
     return fail(fmt::format("malformed at byte {}: {}", from + reader.position(), reader.why()));
   }
   void pay(std::uint64_t instructions) { sandbox_.charge(state_, instructions); }
+  // A group is walked through.
+  bool skip(protobuf::WireReader& reader, std::uint32_t number, WireType type) {
+    const std::size_t before = reader.position();
+    const bool done = reader.skip(number, type);
+    if (type == WireType::begin_group) pay((reader.position() - before) / 2);
+    return done;
+  }
   void push_name(const Field& field) {
     lua_rawgeti(state_, names_, static_cast<lua_Integer>(schema_.index_of(field)) + 1);
   }
@@ -59,7 +66,7 @@ class Decoder {
       if (!reader.tag(number, type)) return fail_at(reader, bytes);
       const Field* field = schema_.find_field(message, number);
       if (field == nullptr || !is_sent_as(*field, type)) {
-        if (!reader.skip(number, type)) return fail_at(reader, bytes);
+        if (!skip(reader, number, type)) return fail_at(reader, bytes);
         continue;
       }
       path_.enter(*field);
@@ -185,7 +192,7 @@ class Decoder {
           if (!push_scalar(value, reader, bytes)) return false;
           lua_replace(state_, -2);
         }
-      } else if (!reader.skip(number, type)) {
+      } else if (!skip(reader, number, type)) {
         return fail_at(reader, bytes);
       }
     }

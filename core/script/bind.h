@@ -60,8 +60,8 @@ void add_class(lua_State* state, const char* type, const char* shown, std::span<
 
 // Objects of such a class. Each begins with the address of its type's name: to compare that is quicker than to look for a
 // metatable, and nobody but these functions makes objects that a script can lay its hands on.
-struct ObjectHead {
-  const char* type;  // null: not yet
+struct alignas(8) ObjectHead {  // as Lua aligns: what lies behind it has numbers of 64 bits
+  const char* type;             // null: not yet
   void* object;
   SandboxObject* held;  // what is destroyed with it; null: nothing has to be
 };

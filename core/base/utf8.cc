@@ -22,6 +22,13 @@ char32_t next_code_point(std::string_view text, std::size_t& at) noexcept {
   return code;
 }
 
+std::size_t printable_size(std::string_view text) noexcept {
+  std::size_t size = 0;
+  const char32_t point = next_code_point(text, size);
+  const bool control = point < 0x20 || (point >= 0x7f && point < 0xa0);
+  return point == kInvalidCodePoint || control ? 0 : size;
+}
+
 bool valid_utf8(std::string_view text) noexcept {
   for (std::size_t at = 0; at < text.size();)
     if (next_code_point(text, at) == kInvalidCodePoint) return false;

@@ -47,16 +47,13 @@ std::string emphasized(Emphasis emphasis, std::string_view text) {
 
 std::string printable(std::string_view text) {
   std::string out;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t from = at;
-    const char32_t point = next_code_point(text, at);
-    // Terminals take U+0080 to U+009F for the beginnings of commands, as they do ESC; and bytes that are no UTF-8, some.
-    const bool shown = point != kInvalidCodePoint && point >= 0x20 && (point < 0x7f || point >= 0xa0);
-    if (point == kInvalidCodePoint) at = from + 1;
-    if (shown)
-      out += text.substr(from, at - from);
+  while (!text.empty()) {
+    const std::size_t size = printable_size(text);
+    if (size > 0)
+      out += text.substr(0, size);
     else
-      for (const char c : text.substr(from, at - from)) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text.front()));
+    text.remove_prefix(std::max<std::size_t>(size, 1));
   }
   return out;
 }

@@ -54,7 +54,7 @@ void bind_protobuf(lua_State* state);
 
 void add_functions(lua_State* state, std::span<const LuaFunction> functions);
 // The class `type` of objects with these methods. A script sees `shown` for its metatable, and can neither look into that nor
-// change it. `collect` ends the object, null: there is nothing to end; `close` is what leaving the scope of a <close> variable does, null: nothing.
+// change it. `close` is what leaving the scope of a <close> variable does, null: nothing.
 void add_class(lua_State* state, const char* type, const char* shown, std::span<const LuaFunction> methods,
                lua_CFunction close = nullptr);
 

@@ -68,7 +68,7 @@ struct StreamFunctions {
       push_text(state, stream.tail_);
       return 3;
     }
-    ScriptRuntime& runtime = stream.service_.runtime();
+    ScriptRuntime& runtime = stream.service_->runtime();
     // At hand: but a task that is given all that waits has only one budget for it.
     if (stream.in_data_ && stream.at_once_ < kMostAtOnce) {
       const auto answer = request.look(stream.data_.substr(stream.used_));
@@ -164,7 +164,7 @@ struct StreamFunctions {
 
   // The texts are what is on the stack from 2 on.
   static int write_texts(lua_State* state, ScriptStream& stream) {
-    ScriptRuntime& runtime = stream.service_.runtime();
+    ScriptRuntime& runtime = stream.service_->runtime();
     const int top = lua_gettop(state);
     std::size_t size = 0;
     for (int index = 2; index <= top; ++index) size += check_text(state, index).size();
@@ -172,7 +172,7 @@ struct StreamFunctions {
       if (!stream.stream_ || stream.closing_ || stream.finished_) return push_failure(state, stream.end_reason());
       const std::size_t before =
           stream.in_turn_ ? stream.written_ + stream.stream_->unsent() : stream.stream_->unsent();
-      if (before == 0 || before + size <= stream.service_.output_limit()) break;
+      if (before == 0 || before + size <= stream.service_->output_limit()) break;
       if (!runtime.current()) return push_failure(state, "its peer does not read what was written before");
       if (stream.in_turn_) {
         runtime.wait_turn(state);
@@ -352,7 +352,6 @@ class ScriptDial final : public Wait, private DialHandler {
     }
     // What a session's task dials is the session's.
     made->belong_to(task.group && task.group->inherits() ? static_cast<ScriptStream*>(task.group) : nullptr);
-    ++made->tasks;  // until all this is over: the task may be done with it, and Lua collect it
     made->begin_turn();
     service.runtime().wake(task, [&](lua_State* state) {
       made->push(state);
@@ -360,7 +359,6 @@ class ScriptDial final : public Wait, private DialHandler {
       return 1;
     });
     made->end_turn();
-    --made->tasks;
     return made->take_up() ? made : nullptr;
   }
   void on_dial_failed(NetError, std::string_view message) noexcept override {

@@ -143,12 +143,10 @@ bool Fiber::start(Body body, void* argument) noexcept {
   body_ = body;
   argument_ = argument;
   inside_ = make_fcontext(stack_ + kStack, kStack, &Switch::run);
-  return enter();
+  return resume();
 }
 
-bool Fiber::resume() noexcept { return enter(); }
-
-bool Fiber::enter() noexcept {
+bool Fiber::resume() noexcept {
   alive_ = true;
   void* const kept = Switch::leave(*this, true, false);
   const transfer_t back = jump_fcontext(inside_, this);

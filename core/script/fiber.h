@@ -38,7 +38,6 @@ class Fiber {
 
  private:
   explicit Fiber(std::byte* stack) noexcept;
-  bool enter() noexcept;
   struct Switch;
 
   std::byte* const stack_;  // its lowest byte, above a page that nobody may touch

@@ -1,5 +1,6 @@
 #include "script/pretty.h"
 
+#include "base/utf8.h"
 #include "script/sandbox.h"
 
 #include <fmt/format.h>
@@ -22,22 +23,6 @@ constexpr std::size_t kMostRows = 1000;
 constexpr std::size_t kLongestCell = 80;
 constexpr std::string_view kMore = "…";
 
-// Bytes of the UTF-8 character that begins here and may be shown; 0: none does.
-std::size_t character_size(std::string_view text) noexcept {
-  const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
-  const std::size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4) return 0;
-  for (std::size_t at = 1; at < size; ++at)
-    if ((byte(at) & 0xc0U) != 0x80) return 0;
-  const unsigned second = byte(1);
-  const bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
-  const bool outside = (first == 0xed && second >= 0xa0) || (first == 0xf4 && second >= 0x90);
-  const bool control = first == 0xc2 && second < 0xa0;  // U+0080 to U+009F
-  return overlong || outside || control ? 0 : size;
-}
-
 bool is_name(std::string_view text) noexcept {
   static constexpr std::string_view kWords[] = {"and",      "break",  "do",   "else", "elseif", "end",  "false", "for",
                                                 "function", "goto",   "if",   "in",   "local",  "nil",  "not",   "or",
@@ -54,11 +39,12 @@ std::string_view text_at(lua_State* state, int index) {
   return {text, size};
 }
 
-// By __tostring or __name where there is one; raises.
-std::string shown(lua_State* state, int index) {
+// By __tostring or __name where there is one, its first `most` bytes; raises.
+std::string shown(lua_State* state, int index, std::size_t most) {
   std::size_t size = 0;
   const char* text = luaL_tolstring(state, index, &size);
-  std::string copy(text, size);
+  Sandbox::of(state).charge(state, std::min(size, most) / 8);
+  std::string copy(text, std::min(size, most));
   lua_pop(state, 1);
   return copy;
 }
@@ -108,7 +94,7 @@ class Printer {
       text = "\"" + escaped(whole.substr(0, limits_.text)) + "\"";
       if (whole.size() > limits_.text) text += fmt::format("{} ({} bytes)", kMore, whole.size());
     } else {
-      text = escaped(shown(state_, index));
+      text = escaped(shown(state_, index, limits_.text));
     }
     used_ += text.size();
     return text;
@@ -190,7 +176,10 @@ class Printer {
                                  .number = lua_tonumber(state_, -2)});
           break;
         }
-        case LUA_TSTRING: keys.simple.push_back({.text = std::string(text_at(state_, -2))}); break;
+        case LUA_TSTRING:
+          Sandbox::of(state_).charge(state_, lua_rawlen(state_, -2) / 16);
+          keys.simple.push_back({.text = std::string(text_at(state_, -2))});
+          break;
         case LUA_TBOOLEAN:
           keys.simple.push_back({.kind = Key::Kind::boolean, .integer = lua_toboolean(state_, -2)});
           break;
@@ -200,7 +189,8 @@ class Printer {
             break;
           }
           const int top = lua_gettop(state_);
-          const std::string name = escaped(shown(state_, top - 1));
+          const std::string name = escaped(shown(state_, top - 1, limits_.text));
+          used_ += name.size();
           keys.others.push_back(fmt::format("[{}] = {}", name, value(top, indent + 2)));
         }
       }
@@ -210,11 +200,13 @@ class Printer {
   }
 
   std::string label(const Key& key) const {
-    if (key.kind == Key::Kind::text)
-      return is_name(key.text) ? key.text : "[\"" + escaped(std::string_view(key.text).substr(0, limits_.text)) + "\"]";
+    if (key.kind == Key::Kind::text) {
+      const std::string_view text = std::string_view(key.text).substr(0, limits_.text);
+      return is_name(text) ? std::string(text) : "[\"" + escaped(text) + "\"]";
+    }
     if (key.kind == Key::Kind::boolean) return key.integer != 0 ? "[true]" : "[false]";
     key.push(state_);
-    std::string text = "[" + shown(state_, lua_gettop(state_)) + "]";
+    std::string text = "[" + shown(state_, lua_gettop(state_), limits_.text) + "]";
     lua_pop(state_, 1);
     return text;
   }
@@ -253,8 +245,8 @@ bool read_row(lua_State* state, int index, Row& row, std::vector<std::string>& t
     }
     std::string key(text_at(state, -2));
     if (type != LUA_TNUMBER && std::ranges::find(texts, key) == texts.end()) texts.push_back(key);
-    row.emplace_back(std::move(key),
-                     type == LUA_TSTRING ? cell_text(text_at(state, -1)) : shown(state, lua_gettop(state)));
+    row.emplace_back(std::move(key), type == LUA_TSTRING ? cell_text(text_at(state, -1))
+                                                         : shown(state, lua_gettop(state), kLongestCell));
   }
   std::ranges::sort(row);
   return !row.empty();
@@ -267,7 +259,7 @@ std::string escaped(std::string_view text) {
   out.reserve(text.size());
   while (!text.empty()) {
     const char c = text.front();
-    if (const std::size_t size = character_size(text); size > 0) {
+    if (const std::size_t size = printable_size(text); size > 0) {
       if (c == '"' || c == '\\') out += '\\';
       out += text.substr(0, size);
       text.remove_prefix(size);
@@ -291,7 +283,7 @@ std::string cell_text(std::string_view text) {
   std::size_t characters = 0;
   while (!text.empty()) {
     if (++characters > kLongestCell) return out + std::string(kMore);
-    const std::size_t size = character_size(text);
+    const std::size_t size = printable_size(text);
     out += size > 0 ? std::string(text.substr(0, size)) : escaped(text.substr(0, 1));
     text.remove_prefix(std::max<std::size_t>(size, 1));
   }
@@ -302,10 +294,7 @@ std::string pretty(lua_State* state, int index, const PrettyLimits& limits) {
   const int at = lua_absindex(state, index);
   luaL_checkstack(state, 12, "no room to show a value");
   if (lua_type(state, at) == LUA_TTABLE && !has_tostring(state, at)) return Printer(state, limits).value(at, 0);
-  std::string text = shown(state, at);
-  Sandbox::of(state).charge(state, text.size() / 16);
-  if (text.size() > limits.bytes) text.resize(limits.bytes);
-  return text;
+  return shown(state, at, limits.bytes);
 }
 
 std::string pretty_rows(lua_State* state, int index, const PrettyLimits& limits) {

@@ -413,8 +413,6 @@ StreamHandler* Script::Impl::serve(Bound& hook, Stream& stream) noexcept {
   hook.stats_[CoreCounter::hook_calls].add();
   auto* session = new (std::nothrow) ScriptStream(*hook.owner_, stream, ScriptStream::Side::session);
   if (!session) return nullptr;
-  // Until the task is over, or refers to it.
-  ++session->tasks;
   session->begin_turn();
   const auto started = runtime_.start(*hook.owner_, session, hook.name_, [&](lua_State* state) {
     lua_rawgeti(state, LUA_REGISTRYINDEX, hook.reference_);
@@ -422,7 +420,6 @@ StreamHandler* Script::Impl::serve(Bound& hook, Stream& stream) noexcept {
     return 2;
   });
   session->end_turn();
-  --session->tasks;
   if (started != ScriptRuntime::Started::refused) return session;
   // Core tells a stream that was not taken nothing more.
   session->on_close(stream, NetError::closed);

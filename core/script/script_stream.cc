@@ -24,8 +24,7 @@ std::string_view text_of(std::span<const std::byte> data) noexcept {
 }  // namespace
 
 ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side, Pool* pool)
-    : keeps_service_(service.shared_from_this()),
-      service_(service),
+    : service_(service.shared_from_this()),
       stream_(&stream),
       pool_(pool),
       service_name_(service.name()),
@@ -39,23 +38,23 @@ ScriptStream::ScriptStream(ScriptService& service, Stream& stream, Side side, Po
 }
 
 std::size_t ScriptStream::on_data(Stream& stream, std::span<const std::byte> data) noexcept {
-  hold();
-  in_turn_ = in_data_ = true;
-  written_ = 0;
+  begin_turn();
+  in_data_ = true;
   data_ = text_of(data);
   used_ = 0;
   serve_reader();
-  in_turn_ = in_data_ = false;
+  in_data_ = false;
+  end_turn();
   const std::size_t used = used_;
   // Nobody reads: what comes is kept, but not without end.
-  if (stream_ && !reader_ && data.size() - used >= std::min(kUnread, service_.input_limit() / 2)) stream.pause();
-  let_go();
+  if (stream_ && !reader_ && data.size() - used >= std::min(kUnread, service_->input_limit() / 2)) stream.pause();
+  release();
   return used;
 }
 
 void ScriptStream::serve_reader() noexcept {
   using State = ReadRequest::Answer::State;
-  const Duration began = service_.runtime().time_spent();
+  const Duration began = service_->runtime().time_spent();
   while (reader_ && !closing_) {
     const auto answer = request_.look(data_.substr(used_));
     if (answer.state == State::incomplete) break;
@@ -65,7 +64,7 @@ void ScriptStream::serve_reader() noexcept {
     at_once_ = 0;
     answer_reader(answer);
     // The others get their turn: one who asks again for what is too long would never come to an end here.
-    if (answer.state == State::too_long || service_.runtime().time_spent() - began > WorkerIo::kTurn) {
+    if (answer.state == State::too_long || service_->runtime().time_spent() - began > WorkerIo::kTurn) {
       if (reader_) ask_again();
       break;
     }
@@ -79,7 +78,7 @@ void ScriptStream::ask_again() noexcept {
 }
 
 void ScriptStream::answer_reader(const ReadRequest::Answer& answer) noexcept {
-  service_.runtime().wake(*std::exchange(reader_, nullptr), [&](lua_State* state) {
+  service_->runtime().wake(*std::exchange(reader_, nullptr), [&](lua_State* state) {
     if (answer.state == ReadRequest::Answer::State::complete) {
       lua_pushlstring(state, answer.value.data(), answer.value.size());
       return 1;
@@ -93,7 +92,7 @@ void ScriptStream::answer_reader(const ReadRequest::Answer& answer) noexcept {
 // There is no more: what is left of the input is the third value, for who wants it.
 void ScriptStream::fail_reader(std::string_view rest) noexcept {
   if (!reader_) return;
-  service_.runtime().wake(*std::exchange(reader_, nullptr), [&](lua_State* state) {
+  service_->runtime().wake(*std::exchange(reader_, nullptr), [&](lua_State* state) {
     const std::string_view why = end_reason();
     lua_pushnil(state);
     lua_pushlstring(state, why.data(), why.size());
@@ -104,9 +103,7 @@ void ScriptStream::fail_reader(std::string_view rest) noexcept {
 }
 
 bool ScriptStream::on_end(Stream&, std::span<const std::byte> rest) noexcept {
-  hold();
-  in_turn_ = true;
-  written_ = 0;
+  begin_turn();
   ended_ = true;
   contain("the end of a script's input", [&] { tail_.assign(text_of(rest)); });
   if (reader_) {
@@ -123,18 +120,16 @@ bool ScriptStream::on_end(Stream&, std::span<const std::byte> rest) noexcept {
       fail_reader(left);
     }
   }
-  in_turn_ = false;
-  let_go();
+  end_turn();
+  release();
   return true;  // it ends with its task
 }
 
 void ScriptStream::on_sent(Stream&) noexcept {
-  hold();
-  in_turn_ = true;
-  written_ = 0;
+  begin_turn();
   wake_writers();
-  in_turn_ = false;
-  let_go();
+  end_turn();
+  release();
 }
 
 void ScriptStream::wake_writers() noexcept {
@@ -142,26 +137,27 @@ void ScriptStream::wake_writers() noexcept {
   for (std::size_t turns = writers_.size(); turns > 0 && !writers_.empty(); --turns) {
     Task* const task = writers_.front();
     writers_.erase(writers_.begin());
-    service_.runtime().wake(*task, [](lua_State*) { return 0; });
+    service_->runtime().wake(*task, [](lua_State*) { return 0; });
   }
 }
 
 void ScriptStream::on_close(Stream&, NetError why) noexcept {
   stream_ = nullptr;
   why_ = why;
-  hold();
+  ++tasks;  // so that it stays until this is over
   fail_reader({});
   wake_writers();
   if (side_ == Side::session) {
-    service_.cancel(*this, "the session has ended");
+    service_->cancel(*this, "the session has ended");
     close_dialed();
   }
-  let_go();
+  --tasks;
+  release();
 }
 
 void ScriptStream::on_leader_end(Task&, bool) noexcept {
   close(false);
-  service_.cancel(*this, "the session has ended");
+  service_->cancel(*this, "the session has ended");
   close_dialed();
 }
 
@@ -170,14 +166,14 @@ void ScriptStream::belong_to(ScriptStream* session) noexcept {
     if (session)
       session->dialed_.push_back(this);
     else
-      service_.add_dialed(*this);
+      service_->add_dialed(*this);
     session_ = session;
   });
 }
 
 ScriptStream::~ScriptStream() {
   if (session_) std::erase(session_->dialed_, this);
-  if (side_ == Side::dialed) service_.remove_dialed(*this);
+  if (side_ == Side::dialed) service_->remove_dialed(*this);
 }
 
 void ScriptStream::close_dialed() noexcept {

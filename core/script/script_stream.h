@@ -32,9 +32,17 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   static ScriptStream& check(lua_State* state, int index);
   static void open_metatable(lua_State* state);  // once for each state
 
-  // Around what its tasks do in a callback of the stream that does not come through here (Service::open).
-  void begin_turn() noexcept { in_turn_ = true; }
-  void end_turn() noexcept { in_turn_ = false; }
+  // Around what its tasks may do at once: what they write is gathered, and it stays although they may be done with it and
+  // Lua collect it. Who has ended the turn lets go of it: by take_up(), or release().
+  void begin_turn() noexcept {
+    ++tasks;
+    in_turn_ = true;
+    written_ = 0;
+  }
+  void end_turn() noexcept {
+    in_turn_ = false;
+    --tasks;
+  }
   void timeout(Duration timeout) noexcept { timeout_ = timeout; }
   // A dialed one ends with this session; or, for none, with the last session of the service.
   void belong_to(ScriptStream* session) noexcept;
@@ -65,12 +73,6 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
 
   void on_leader_end(Task& task, bool failed) noexcept override;
   void on_no_task() noexcept override { release(); }
-  // It may go with what its tasks do, or Lua collects: not before the callback is over.
-  void hold() noexcept { ++tasks; }
-  void let_go() noexcept {
-    --tasks;
-    release();
-  }
   // Gives the reader what it asked for from data_. It may have asked again and again.
   void serve_reader() noexcept;
   void answer_reader(const ReadRequest::Answer& answer) noexcept;
@@ -82,9 +84,8 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   void release() noexcept;  // `this` may be gone afterwards
   std::string_view end_reason() const noexcept;
 
-  const std::shared_ptr<ScriptService> keeps_service_;  // whose instance may be gone: then it has stopped
-  ScriptService& service_;
-  Stream* stream_;  // null once it has closed, or was released
+  const std::shared_ptr<ScriptService> service_;  // whose instance may be gone: then it has stopped
+  Stream* stream_;                                // null once it has closed, or was released
   Pool* const pool_;
   Task* reader_ = nullptr;
   ReadRequest request_;
@@ -100,7 +101,7 @@ class ScriptStream final : public StreamHandler, public TaskGroup {
   std::size_t written_ = 0;  // in this turn
   std::string_view data_;    // in on_data: what has come
   std::size_t used_ = 0;     // of it
-  unsigned at_once_ = 0;     // reads answered without suspending the task: to suspend is to throw, in Lua as C++
+  unsigned at_once_ = 0;     // reads answered without suspending the task, which has one budget for all of them
   Duration timeout_{};       // of a read or write that names none; zero: none
   std::uint64_t id_;
   Transport transport_;

@@ -1,5 +1,5 @@
-// A task: one thread of Lua, on a stack of its own, that can wait. It belongs to a service, is run by the ScriptRuntime of its worker, and at any
-// moment either runs, is in line to run, or waits for one thing. One worker's thread.
+// A task: one thread of Lua, on a C stack of its own, that can wait. It belongs to a service, is run by the ScriptRuntime of
+// its worker, and at any moment either runs, is in line to run, or waits for one thing. One worker's thread.
 #pragma once
 
 #include "plugin/service.h"

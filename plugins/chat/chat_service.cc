@@ -56,11 +56,25 @@ void ChatService::drain() noexcept {
 
 // ---- Hooks ---------------------------------------------------------------------------------------------------
 
-ChatService::Verdict ChatService::verdict_of(std::string_view hook, Hook::Outcome outcome, bool passes_when_failed,
-                                             const HookValue (&results)[2]) {
+namespace {
+
+Hook::Outcome ask(Hook& hook, Stream* waits, std::span<const HookValue> arguments, std::span<HookValue> results) {
+  return waits ? hook.ask(*waits, arguments, results) : hook.call(arguments, results);
+}
+
+}  // namespace
+
+ChatService::Verdict ChatService::judge(std::string_view name, Hook& hook, Stream* waits,
+                                        std::span<const HookValue> arguments) {
   using Kind = HookValue::Kind;
-  if (outcome == Hook::Outcome::waits) return {.waits = true};
-  if (outcome == Hook::Outcome::failed) return {.passes = passes_when_failed};
+  HookValue results[2];
+  switch (ask(hook, waits, arguments, results)) {
+    case Hook::Outcome::waits: return {.waits = true};
+    // One that fails changes nothing: what it was asked for passes. Not so where it cannot wait, which is up to who sends:
+    // there it would be a way around one that does.
+    case Hook::Outcome::failed: return {.passes = waits != nullptr};
+    case Hook::Outcome::returned: break;
+  }
   const HookValue& answer = results[0];
   const HookValue& reason = results[1];
   Verdict verdict;
@@ -76,51 +90,36 @@ ChatService::Verdict ChatService::verdict_of(std::string_view hook, Hook::Outcom
   verdict.text = answer.text;
   verdict.changed = clean(verdict.text);
   if (!verdict.changed) {
-    context_.log(LogLevel::warning, fmt::format("{} returned a text that is not UTF-8: it is not used", hook));
+    context_.log(LogLevel::warning, fmt::format("{} returned a text that is not UTF-8: it is not used", name));
     verdict.text.clear();
   }
   return verdict;
 }
 
-namespace {
-
-Hook::Outcome ask(Hook& hook, Stream* waits, std::span<const HookValue> arguments, std::span<HookValue> results) {
-  return waits ? hook.ask(*waits, arguments, results) : hook.call(arguments, results);
-}
-
-// A hook that fails changes nothing: what it was asked for passes. Not so where it cannot wait, which is up to who sends:
-// there it would be a way around one that does.
-bool passes_when_failed(const Stream* waits) { return waits != nullptr; }
-
-}  // namespace
-
 ChatService::Verdict ChatService::ask_join(std::string_view user, std::string_view room, const Stream& stream,
                                            Stream* waits) {
   if (!on_join_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(room), HookValue::of(stream)};
-  HookValue results[2];
-  return verdict_of("on_join", ask(*on_join_, waits, arguments, results), passes_when_failed(waits), results);
+  return judge("on_join", *on_join_, waits, arguments);
 }
 
 ChatService::Verdict ChatService::ask_message(std::string_view user, std::string_view text, std::string_view room,
                                               Stream* waits) {
   if (!on_message_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(text), HookValue::of(room)};
-  HookValue results[2];
-  return verdict_of("on_message", ask(*on_message_, waits, arguments, results), passes_when_failed(waits), results);
+  return judge("on_message", *on_message_, waits, arguments);
 }
 
-std::optional<std::string> ChatService::ask_command(std::string_view user, std::string_view command,
-                                                    std::string_view arguments_text, Stream* waits, bool& later) {
-  if (!on_command_) return std::nullopt;
+ChatService::Reply ChatService::ask_command(std::string_view user, std::string_view command,
+                                            std::string_view arguments_text, Stream* waits) {
+  if (!on_command_) return {};
   const HookValue arguments[] = {HookValue::of(user), HookValue::of(command), HookValue::of(arguments_text)};
   HookValue results[2];
   const Hook::Outcome outcome = ask(*on_command_, waits, arguments, results);
-  later = outcome == Hook::Outcome::waits;
-  if (outcome != Hook::Outcome::returned) return std::nullopt;
-  if (results[0].kind == HookValue::Kind::integer) return std::to_string(results[0].integer);
-  if (results[0].kind != HookValue::Kind::text || !valid_utf8(results[0].text)) return std::nullopt;
-  return std::string(results[0].text);
+  if (outcome != Hook::Outcome::returned) return {.waits = outcome == Hook::Outcome::waits};
+  if (results[0].kind == HookValue::Kind::integer) return {.text = std::to_string(results[0].integer)};
+  if (results[0].kind != HookValue::Kind::text || !valid_utf8(results[0].text)) return {};
+  return {.text = std::string(results[0].text)};
 }
 
 // ---- What is said --------------------------------------------------------------------------------------------

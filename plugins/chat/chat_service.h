@@ -66,9 +66,12 @@ class ChatService final : public Service, private TimerHandler, private RecentMe
   // In all: the stream that may wait for the hook; null: it has to answer now.
   Verdict ask_join(std::string_view user, std::string_view room, const Stream& stream, Stream* waits);
   Verdict ask_message(std::string_view user, std::string_view text, std::string_view room, Stream* waits);
-  // The answer to a command that only the configuration knows; nothing: it does not. With `later` it has none yet.
-  std::optional<std::string> ask_command(std::string_view user, std::string_view command, std::string_view arguments,
-                                         Stream* waits, bool& later);
+  // To a command that only the configuration knows.
+  struct Reply {
+    std::optional<std::string> text = std::nullopt;  // nothing: it does not know it
+    bool waits = false;                              // likewise
+  };
+  Reply ask_command(std::string_view user, std::string_view command, std::string_view arguments, Stream* waits);
 
   // To the members of a room, from a member or the bridge; into its history, and the store's.
   void said(const std::shared_ptr<Room>& room, std::uint64_t sender, const Words& words);
@@ -83,8 +86,7 @@ class ChatService final : public Service, private TimerHandler, private RecentMe
   void on_timer() noexcept override { hub_.deliver(); }
   void on_recent_messages(std::string_view room, std::span<const KeptMessage> messages,
                           std::string_view error) noexcept override;
-  Verdict verdict_of(std::string_view hook, Hook::Outcome outcome, bool passes_when_failed,
-                     const HookValue (&results)[2]);
+  Verdict judge(std::string_view name, Hook& hook, Stream* waits, std::span<const HookValue> arguments);
   void obey(const Command& command, CommandAnswer& answer);
 
   Context& context_;

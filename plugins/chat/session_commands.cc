@@ -81,11 +81,10 @@ void Session::handle_command(std::string_view line) {
   arguments.remove_prefix(std::min(arguments.find_first_not_of(' '), arguments.size()));
   for (const CommandEntry& command : command_table())
     if (command.name == name) return (this->*command.run)(arguments);
-  bool waits = false;
-  const auto answer = service_.serving().ask_command(name_, name, arguments, waits_, waits);
-  if (waits) return come_again();
-  if (!answer) return tell("There is no command /{}; /help lists them.", name.substr(0, 64));
-  for (std::string_view rest = *answer; !rest.empty();) {
+  const auto answer = service_.serving().ask_command(name_, name, arguments, waits_);
+  if (answer.waits) return come_again();
+  if (!answer.text) return tell("There is no command /{}; /help lists them.", name.substr(0, 64));
+  for (std::string_view rest = *answer.text; !rest.empty();) {
     const std::string_view one = rest.substr(0, std::min(rest.find('\n'), rest.size()));
     rest.remove_prefix(std::min(one.size() + 1, rest.size()));
     std::string text(one);

@@ -36,10 +36,20 @@ void code_points_are_read(void**) {
   assert_int_equal(at, 10);
 }
 
+void what_steers_a_terminal_is_not_shown(void**) {
+  for (const char* shown : {"a", " ", "~", "\u00a0", "\u00e9", "\u20ac", "\U0001f600"})
+    assert_int_equal(printable_size(shown), std::string_view(shown).size());
+  for (const char* none : {"\x1b[31m", "\x7f", "\n", "\u0080", "\u009b31m",
+                           "\x9b"
+                           "31m",
+                           "\xc3", "\xff", "\xed\xa0\x80"})
+    assert_int_equal(printable_size(none), 0);
+}
+
 }  // namespace
 
 int main() {
-  const CMUnitTest tests[] = {cmocka_unit_test(texts_are_told_from_other_bytes),
-                              cmocka_unit_test(code_points_are_read)};
+  const CMUnitTest tests[] = {cmocka_unit_test(texts_are_told_from_other_bytes), cmocka_unit_test(code_points_are_read),
+                              cmocka_unit_test(what_steers_a_terminal_is_not_shown)};
   return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

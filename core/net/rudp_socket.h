@@ -1,0 +1,40 @@
+// A UDP socket that speaks rudp (core/rudp/endpoint.h): reads with recvmmsg and UDP_GRO, sends trains with UDP_SEGMENT, falls
+// back to single datagrams where the kernel or the device takes none, and paces by a timer of its loop.
+//
+// Belongs to one loop and its thread. Its connections end with it, without a word to their peers: call
+// endpoint().close_all and wait until there are none for an end in order.
+#pragma once
+
+#include "event/loop.h"
+#include "rudp/endpoint.h"
+
+#include <expected>
+#include <memory>
+#include <string>
+
+namespace portolan {
+
+class RudpSocket {
+ public:
+  // Binds a socket of its own; port 0 takes any. `reuse_port`: beside those of the other workers. The error is a sentence
+  // without the address. `handler`'s on_wake is not called: the socket has taken it over.
+  static std::expected<std::unique_ptr<RudpSocket>, std::string> open(Loop& loop, const Address& local,
+                                                                      const rudp::EndpointOptions& options,
+                                                                      rudp::EndpointHandler& handler,
+                                                                      bool reuse_port = false);
+  // Takes over a bound, non-blocking descriptor.
+  static std::expected<std::unique_ptr<RudpSocket>, std::string> adopt(Loop& loop, int descriptor,
+                                                                       const rudp::EndpointOptions& options,
+                                                                       rudp::EndpointHandler& handler);
+  virtual ~RudpSocket() = default;
+
+  virtual rudp::Endpoint& endpoint() noexcept = 0;
+  virtual Address local() const noexcept = 0;
+  // As Endpoint::connect, with the loop's time.
+  virtual rudp::Connection* connect(const Address& to, const rudp::ConnectionOptions& options,
+                                    rudp::ConnectionHandler& handler) noexcept = 0;
+  // A datagram of another protocol on the same port (the seed formats). Lost where it cannot be sent.
+  virtual void send_foreign(const Address& to, const Address& from, std::span<const std::byte> data) noexcept = 0;
+};
+
+}  // namespace portolan

@@ -28,6 +28,7 @@ endif()
 # that it needs, by Debian 12's names. The version of glibc is read off the symbols that it uses; of the others, it is the
 # one that dpkg-shlibdeps asks for in the native package.
 set(debian_packages
+  "libboost_context.so.1.74.0=libboost-context1.74.0 (>= 1.74.0+ds1)"
   "libcares.so.2=libc-ares2 (>= 1.16.0)"
   "libedit.so.2=libedit2 (>= 2.11-20080614-0)"
   "libcrypto.so.3=libssl3 (>= 3.0.0)"
@@ -70,7 +71,7 @@ foreach(entry IN LISTS needed)
     foreach(pair IN LISTS debian_packages)
       string(FIND "${pair}" "${library}=" at)
       if(at EQUAL 0)
-        string(REGEX REPLACE "^[^=]*\\.so\\.[0-9]+=" "" package "${pair}")
+        string(REGEX REPLACE "^[^=]*=" "" package "${pair}")
       endif()
     endforeach()
   endif()

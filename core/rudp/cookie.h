@@ -9,7 +9,8 @@
 // one before is still accepted, so a cookie lives its whole `lifetime`; older ones are refused. One that comes twice within
 // its lifetime is accepted twice: it proves an address, no more.
 //
-// Sans-I/O; each worker has one of its own. No allocation but in rotation. Connection ids: at most 255 bytes.
+// Sans-I/O; each worker has one of its own. No allocation but in rotation. Connection ids: at most
+// 255 bytes each; of longer ones no cookie is good.
 #pragma once
 
 #include "net/address.h"
@@ -41,7 +42,7 @@ class CookieMaker {
   explicit CookieMaker(Duration now) noexcept : CookieMaker(now, Settings()) {}
   CookieMaker(Duration now, const Settings& settings) noexcept;
 
-  // What it proves. An address of no family (a unix peer) has no cookie: make gives one that is never good.
+  // What it proves. An address of no family (a unix peer) proves nothing: make then gives a cookie that is wrong.
   struct Claim {
     const Address& peer;
     Bytes initiator_id;

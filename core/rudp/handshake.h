@@ -6,7 +6,7 @@
 //             protection 1, with a key:    share 32 = X25519 ephemeral public key; body sealed; trailer 16 = its tag:
 //                                          share, body and trailer are the Noise message
 //             protection 0, without:       share 8 = random nonce; body in the clear; trailer 4 = CRC32C, big endian, over
-//                                          prologue || message 1 || message 2, as far as it goes before the trailer
+//                                          prologue || message 1 [|| message 2], without their trailers
 //   body    = cipher (1) || payload (0 to 512)
 //   cipher    message 1: what the initiator prefers; message 2: what both use. 0 CRC32C (with protection 0, and only there),
 //             1 AES-256-GCM, 2 ChaCha20-Poly1305. A protected side has both of the latter. The responder chooses AES-256-GCM
@@ -106,16 +106,17 @@ class Handshake {
  private:
   Handshake(Noise::Role role, const std::optional<Secret>& key, Bytes prologue, const Secret& ephemeral) noexcept;
   Result<Message> write(Bytes payload, Cipher cipher) noexcept;
-  Result<Payload> read(Bytes message, std::byte& cipher) noexcept;
+  Result<Payload> read(Bytes message) noexcept;
   Result<void> admit(Bytes message) const noexcept;
+  Result<Cipher> chosen(Cipher said) const noexcept;
   bool due(Noise::Role role, unsigned messages) const noexcept { return role_ == role && messages_ == messages; }
 
   Noise::Role role_;
   std::uint8_t messages_ = 0;  // done, of two
   Cipher cipher_ = Cipher::crc32c;
-  std::optional<Noise> noise_;    // with a key
-  std::uint64_t nonce_ = 0;       // without
-  std::uint32_t transcript_ = 0;  // CRC32C of prologue and messages so far
+  std::optional<Noise> noise_;        // with a key
+  std::array<std::byte, 8> nonce_{};  // without
+  std::uint32_t transcript_ = 0;      // CRC32C of the prologue and the messages so far, without their trailers
 };
 
 }  // namespace portolan::rudp

@@ -20,6 +20,10 @@ namespace portolan::rudp {
 using Bytes = std::span<const std::byte>;
 using MutableBytes = std::span<std::byte>;
 
+inline void put_big_endian(std::uint64_t value, MutableBytes out) noexcept {
+  for (std::size_t i = out.size(); i-- > 0; value >>= 8U) out[i] = static_cast<std::byte>(value & 0xffU);
+}
+
 // 32 bytes that nobody else may know: wiped when they go. Compared in constant time.
 class Secret {
  public:

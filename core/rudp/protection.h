@@ -80,7 +80,9 @@ class PhaseKey {
 
  private:
   std::array<std::byte, kNonceSize> nonce(std::uint64_t packet_number) const noexcept;
-  std::uint32_t checksum(std::uint64_t packet_number, Bytes header, Bytes payload) const noexcept;
+  static constexpr std::size_t kChecksumSize = 4;
+  std::array<std::byte, kChecksumSize> checksum(std::uint64_t packet_number, Bytes header,
+                                                Bytes payload) const noexcept;
   Cipher cipher_;
   AeadKey::Use use_;
   Secret secret_;

@@ -129,11 +129,9 @@ Handshake::Result<void> Handshake::admit(Bytes message) const noexcept {
 Handshake::Result<Handshake::Payload> Handshake::read(Bytes message) noexcept {
   if (const auto admitted = admit(message); !admitted) return std::unexpected(admitted.error());
   BoundedBytes<1 + kMaxPayload> body(message.size() - overhead() + 1);
-  // Nothing of the handshake changes before all of the message is found good.
-  std::optional<Noise> noise = noise_;
   std::uint32_t transcript = transcript_;
-  if (noise) {
-    if (!noise->read(message.subspan(1), body.view())) return std::unexpected(HandshakeError::wrong_key);
+  if (noise_) {
+    if (!noise_->read(message.subspan(1), body.view())) return std::unexpected(HandshakeError::wrong_key);
   } else {
     std::ranges::copy(message.subspan(1 + kNonce, body.view().size()), body.view().begin());
     transcript = crc32c(message.first(message.size() - kChecksum), transcript);
@@ -143,7 +141,6 @@ Handshake::Result<Handshake::Payload> Handshake::read(Bytes message) noexcept {
   }
   const auto cipher = chosen(static_cast<Cipher>(body.view()[0]));
   if (!cipher) return std::unexpected(cipher.error());
-  noise_ = noise;
   transcript_ = transcript;
   cipher_ = *cipher;
   ++messages_;

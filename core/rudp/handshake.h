@@ -16,8 +16,8 @@
 // refused. Lengths come from the packet around it.
 //
 // Sans-I/O, no allocation worth the name (the library's contexts); one owner, any thread. It refuses messages that are
-// short or long, forged, of a side that has a key where this one has none, and the reverse. A refused message leaves the
-// handshake as it was; so an initiator waits on for a genuine one, and takes a refusal for the reason only once nothing
+// short or long, forged, of a side that has a key where this one has none, and the reverse. What a
+// forger can send leaves the handshake as it was; so an initiator waits on for a genuine one, and takes a refusal for the reason only once nothing
 // better came: until message 2 opens, anybody can send anything.
 #pragma once
 

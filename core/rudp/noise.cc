@@ -57,7 +57,7 @@ Noise::Noise(Role role, const Secret& pre_shared, Bytes prologue, const Secret& 
     : role_(role), pre_shared_(pre_shared), ephemeral_(ephemeral) {
   // Longer than a hash, so the hash of the name stands for it (section 5.2).
   static_assert(kProtocolName.size() > Secret::kSize);
-  usable_ = sha256({octets(kProtocolName)}, state_.hash) && x25519_public(ephemeral_, own_public_);
+  usable_ = sha256({octets(kProtocolName)}, state_.hash);
   state_.chaining_key = state_.hash;
   usable_ = usable_ && state_.mix_hash(prologue);
 }
@@ -66,25 +66,23 @@ bool Noise::my_turn(bool writing) const noexcept {
   return usable_ && messages_ < 2 && writing == ((role_ == Role::initiator) == (messages_ == 0));
 }
 
-bool Noise::begin_message(State& state) const noexcept {
-  return messages_ > 0 || state.mix_key_and_hash(pre_shared_.bytes());
-}
-
-// Token e, which where a pattern has a pre-shared key goes into the key as well (section 9.2), and ee in message 2.
-bool Noise::mix_public(State& state, std::span<const std::byte, kKeySize> key) const noexcept {
-  if (!state.mix_hash(key) || !state.mix_key(key)) return false;
-  if (messages_ == 0) return true;
+// What comes before a payload. Token psk in message 1; token e, which where a pattern has a pre-shared key goes into the
+// key as well (section 9.2); token ee in message 2.
+bool Noise::mix_tokens(State& state, const PublicKey& sent, const PublicKey& of_peer) const noexcept {
+  if (messages_ == 0) {
+    return state.mix_key_and_hash(pre_shared_.bytes()) && state.mix_hash(sent) && state.mix_key(sent);
+  }
   Secret agreed;
-  const bool own = role_ == Role::responder;  // whose key it is that goes into message 2
-  return x25519(ephemeral_, own ? std::span<const std::byte, kKeySize>(peer_public_) : key, agreed) &&
-         state.mix_key(agreed.bytes());
+  return state.mix_hash(sent) && state.mix_key(sent) && own_->agree(of_peer, agreed) && state.mix_key(agreed.bytes());
 }
 
 bool Noise::write(Bytes payload, MutableBytes message) noexcept {
   if (!my_turn(true) || message.size() != payload.size() + kOverhead) return false;
+  if (!own_) own_.emplace(ephemeral_);
+  PublicKey own;
   State state = state_;
-  if (!begin_message(state) || !mix_public(state, own_public_)) return false;
-  std::ranges::copy(own_public_, message.begin());
+  if (!own_->public_key(own) || !mix_tokens(state, own, peer_public_)) return false;
+  std::ranges::copy(own, message.begin());
   if (!state.encrypt_and_hash(payload, message.subspan(kKeySize))) return false;
   state_ = state;
   ++messages_;
@@ -93,11 +91,11 @@ bool Noise::write(Bytes payload, MutableBytes message) noexcept {
 
 bool Noise::read(Bytes message, MutableBytes payload) noexcept {
   if (!my_turn(false) || message.size() != payload.size() + kOverhead) return false;
+  PublicKey peer;
+  std::ranges::copy(message.first<kKeySize>(), peer.begin());
   State state = state_;
-  const auto key = message.first<kKeySize>();
-  if (!begin_message(state) || !mix_public(state, key)) return false;
-  if (!state.decrypt_and_hash(message.subspan(kKeySize), payload)) return false;
-  std::ranges::copy(key, peer_public_.begin());
+  if (!mix_tokens(state, peer, peer) || !state.decrypt_and_hash(message.subspan(kKeySize), payload)) return false;
+  peer_public_ = peer;
   state_ = state;
   ++messages_;
   return true;

@@ -13,6 +13,8 @@
 
 #include "rudp/primitives.h"
 
+#include <optional>
+
 namespace portolan::rudp {
 
 class Noise {
@@ -49,8 +51,8 @@ class Noise {
     bool encrypt_and_hash(Bytes text, MutableBytes out) noexcept;
     bool decrypt_and_hash(Bytes sealed, MutableBytes out) noexcept;
   };
-  bool begin_message(State& state) const noexcept;
-  bool mix_public(State& state, std::span<const std::byte, kKeySize> key) const noexcept;
+  using PublicKey = std::array<std::byte, kKeySize>;
+  bool mix_tokens(State& state, const PublicKey& sent, const PublicKey& of_peer) const noexcept;
   bool my_turn(bool writing) const noexcept;
 
   Role role_;
@@ -58,8 +60,8 @@ class Noise {
   bool usable_ = false;
   Secret pre_shared_;
   Secret ephemeral_;
-  std::array<std::byte, kKeySize> own_public_{};
-  std::array<std::byte, kKeySize> peer_public_{};
+  std::optional<KeyPair> own_;  // from writing on: a message that is refused shall not cost a key pair
+  PublicKey peer_public_{};
   State state_;
 };
 

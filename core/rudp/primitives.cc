@@ -43,17 +43,9 @@ EVP_MAC* hmac_algorithm() noexcept {
 struct FreeDigest {
   void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
 };
-struct FreeKey {
-  void operator()(EVP_PKEY* key) const noexcept { EVP_PKEY_free(key); }
-};
 struct FreeAgreement {
   void operator()(EVP_PKEY_CTX* context) const noexcept { EVP_PKEY_CTX_free(context); }
 };
-using Pkey = std::unique_ptr<EVP_PKEY, FreeKey>;
-
-Pkey private_key(const Secret& own) noexcept {
-  return Pkey(EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nullptr, octets(Bytes(own.bytes())), Secret::kSize));
-}
 
 }  // namespace
 
@@ -86,23 +78,26 @@ bool hmac_sha256(const Secret& key, std::initializer_list<Bytes> parts, Secret& 
   return HmacKey(key).sign(parts, out.bytes());
 }
 
-bool x25519_public(const Secret& own_private, std::span<std::byte, 32> out) noexcept {
-  const Pkey own = private_key(own_private);
+KeyPair::KeyPair(const Secret& private_key) noexcept
+    : key_(EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nullptr, octets(Bytes(private_key.bytes())), Secret::kSize)) {}
+
+bool KeyPair::public_key(std::span<std::byte, 32> out) const noexcept {
   std::size_t size = out.size();
-  return own && EVP_PKEY_get_raw_public_key(own.get(), octets(MutableBytes(out)), &size) == 1 && size == out.size();
+  return key_ && EVP_PKEY_get_raw_public_key(key_.get(), octets(MutableBytes(out)), &size) == 1 && size == out.size();
 }
 
-bool x25519(const Secret& own_private, std::span<const std::byte, 32> peer_public, Secret& out) noexcept {
-  const Pkey own = private_key(own_private);
-  const Pkey peer(
+bool KeyPair::agree(std::span<const std::byte, 32> peer_public, Secret& out) const noexcept {
+  const std::unique_ptr<EVP_PKEY, Free> peer(
       EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nullptr, octets(Bytes(peer_public)), peer_public.size()));
-  if (!own || !peer) return false;
-  const std::unique_ptr<EVP_PKEY_CTX, FreeAgreement> context(EVP_PKEY_CTX_new(own.get(), nullptr));
+  if (!key_ || !peer) return false;
+  const std::unique_ptr<EVP_PKEY_CTX, FreeAgreement> context(EVP_PKEY_CTX_new(key_.get(), nullptr));
   std::size_t size = Secret::kSize;
   return context && EVP_PKEY_derive_init(context.get()) == 1 &&
          EVP_PKEY_derive_set_peer(context.get(), peer.get()) == 1 &&
          EVP_PKEY_derive(context.get(), octets(MutableBytes(out.bytes())), &size) == 1 && size == Secret::kSize;
 }
+
+void KeyPair::Free::operator()(evp_pkey_st* key) const noexcept { EVP_PKEY_free(key); }
 
 HmacKey::HmacKey(const Secret& key) noexcept : context_(EVP_MAC_CTX_new(hmac_algorithm())) {
   char digest[] = "SHA256";

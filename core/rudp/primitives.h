@@ -14,6 +14,7 @@
 
 struct evp_cipher_ctx_st;
 struct evp_mac_ctx_st;
+struct evp_pkey_st;
 
 namespace portolan::rudp {
 
@@ -49,9 +50,20 @@ bool equal_in_constant_time(Bytes a, Bytes b) noexcept;
 [[nodiscard]] bool sha256(std::initializer_list<Bytes> parts, Secret& out) noexcept;
 [[nodiscard]] bool hmac_sha256(const Secret& key, std::initializer_list<Bytes> parts, Secret& out) noexcept;
 
-// RFC 7748. False as well for a peer's point of small order, with which the result would be zero, known to all.
-[[nodiscard]] bool x25519_public(const Secret& own_private, std::span<std::byte, 32> out) noexcept;
-[[nodiscard]] bool x25519(const Secret& own_private, std::span<const std::byte, 32> peer_public, Secret& out) noexcept;
+// A key pair of X25519 (RFC 7748). To make one costs as much as to agree: a multiplication on the curve.
+class KeyPair {
+ public:
+  explicit KeyPair(const Secret& private_key) noexcept;
+  [[nodiscard]] bool public_key(std::span<std::byte, 32> out) const noexcept;
+  // False as well for a peer's point of small order, with which the result would be zero, known to all.
+  [[nodiscard]] bool agree(std::span<const std::byte, 32> peer_public, Secret& out) const noexcept;
+
+ private:
+  struct Free {
+    void operator()(evp_pkey_st* key) const noexcept;
+  };
+  std::unique_ptr<evp_pkey_st, Free> key_;
+};
 
 // HMAC-SHA256 (RFC 2104) under one key, for many messages: no allocation after it is made.
 class HmacKey {

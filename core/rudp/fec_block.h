@@ -1,13 +1,13 @@
-// Forward error correction of packets, in blocks: an encoder that makes repairs of the packets that a connection sends, a
-// decoder that makes the lost packets of those that it received.
+// Forward error correction of packets, in blocks: an encoder that makes repairs for the packets that a connection sends,
+// a decoder that makes the lost ones of those that it received.
 //
-// What is protected is a packet's frames. Its symbol is `packet number u64 BE | length u16 BE | frames`, filled up with zeros
-// to the longest symbol of the block. A protected packet says at its front which block and which place in it is its own;
-// that frame is not part of what is protected. Block numbers count from 0.
+// What is protected is a packet's frames. Its symbol is `packet number u64 BE | length u16 BE | frames`, filled up with
+// zeros to the longest symbol of the block. A protected packet says at its front which block and which place in it is its
+// own; that frame is not part of what is protected. Blocks are numbered from 0 on.
 //
-// One connection owns each, on its worker's thread. Sans-I/O, and in the steady state nothing is allocated. A frame that
+// One connection owns each, on its worker's thread. Sans-I/O; in the steady state nothing is allocated. A frame that
 // contradicts itself or its block is refused, and the block with it. What the packets hold is the connection's to check: a
-// repaired packet is worth what a received one is, since repairs come in sealed packets.
+// recovered packet is worth what a received one is, since repairs come in sealed packets.
 #pragma once
 
 #include "plugin/descriptor.h"
@@ -17,7 +17,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -38,69 +37,69 @@ struct FecRepair {
   std::uint64_t block = 0;
   std::size_t sources = 0;  // of the block: 1 to reed_solomon::kMostSources
   std::size_t repairs = 0;  // of the block: 1 to reed_solomon::kMostRepairs
-  std::size_t index = 0;    // of this repair, below `repairs`
+  std::size_t index = 0;    // of this one, below `repairs`
   std::span<const std::byte> symbol;
 };
 
-inline constexpr std::size_t kFecPrefix = 10;      // of a symbol, before the frames
-inline constexpr std::size_t kMostFecSource = 10;  // bytes of a FEC_SOURCE frame: type, block, index
-// Bytes of a FEC_REPAIR frame without its symbol: type, block, sources, repairs, index, size.
-inline constexpr std::size_t kMostFecRepair = 1 + 8 + 2 + 1 + 1 + 2;
+inline constexpr std::size_t kFecPrefix = 10;                         // of a symbol, before the frames
+inline constexpr std::size_t kMostFecSource = 1 + 8 + 1;              // a FEC_SOURCE frame: type, block, index
+inline constexpr std::size_t kMostFecRepair = 1 + 8 + 2 + 1 + 1 + 2;  // a FEC_REPAIR frame but for the symbol
 
-// The most bytes of frames that a protected packet may hold beside its FEC_SOURCE frame, when packets have room for `room`
-// bytes of frames: as many as still let a repair fit into a packet.
+// The most bytes of frames that a protected packet may hold beside its FEC_SOURCE frame, when a packet has room for
+// `room` bytes of frames: as many as still let a repair fit into a packet.
 constexpr std::size_t max_protected_frames(std::size_t room) noexcept {
-  constexpr std::size_t overhead = kMostFecRepair + kFecPrefix;
-  static_assert(overhead >= kMostFecSource);
-  return room > overhead ? room - overhead : 0;
+  constexpr std::size_t kOverhead = kMostFecRepair + kFecPrefix;
+  static_assert(kOverhead >= kMostFecSource);
+  return room > kOverhead ? room - kOverhead : 0;
 }
 
 class FecEncoder {
  public:
   struct Options {
-    std::size_t sources = 32;       // packets of a block, at most kMostSources
-    std::size_t max_frames = 1500;  // bytes of a packet's frames
+    std::size_t sources = 32;       // packets of a block: 1 to reed_solomon::kMostSources
+    std::size_t max_frames = 1500;  // bytes of a packet's frames, in the largest packet that there will be
   };
 
-  // The policy outlives it.
-  FecEncoder(FecPolicy& policy, const Options& options);
+  FecEncoder(FecPolicy& policy, const Options& options);  // the policy outlives it
   ~FecEncoder();
 
-  // What the next packet has to say of itself at its front; nullopt: it needs no protection now.
+  // What the next packet says of itself at its front; nullopt: it needs no protection now.
   std::optional<FecSource> next() noexcept;
-  // That packet, as it is sent: right after next(), whose answer it returns. Frames: 1 to max_frames bytes.
-  FecSource add(std::uint64_t packet_number, std::span<const std::byte> frames, Duration now) noexcept;
+  // That packet, right after next() answered. Frames: at most max_frames bytes.
+  void add(std::uint64_t packet_number, std::span<const std::byte> frames, Duration now) noexcept;
 
-  Duration deadline() const noexcept;  // when close has something to do; Duration::max(): never
-  void close(Duration now) noexcept;   // makes repairs of the blocks whose time is over
-  void close_all() noexcept;           // of all that are open: nothing follows for now
+  // A block is closed, and its repairs wait to be sent, once it is full or has been open for the policy's linger.
+  Duration deadline() const noexcept;  // Duration::max(): no block is open
+  void close(Duration now) noexcept;   // those whose time is over
+  void close_all() noexcept;           // nothing follows for now
 
-  // The next repair to be sent, as it was made at closing; its symbol is valid until pop or add. Blocks in turns, oldest
-  // first. A connection that has no room for them loses the oldest: no more than kMostClosed blocks wait.
+  // The next repair to be sent; its symbol is valid until something else than front is called. Those of the oldest block
+  // first, of as many as are interleaved in turns. When more than kMostClosed blocks wait, the oldest is given up.
   std::optional<FecRepair> front() const noexcept;
   void pop() noexcept;
   static constexpr std::size_t kMostClosed = 8;
 
   struct Statistics {
-    std::uint64_t protected_packets = 0;
-    std::uint64_t blocks = 0;   // closed with repairs
-    std::uint64_t repairs = 0;  // taken by pop
+    std::uint64_t packets = 0;  // protected
+    std::uint64_t blocks = 0;   // closed, with repairs
+    std::uint64_t repairs = 0;  // taken
     std::uint64_t repairs_dropped = 0;
   };
   const Statistics& statistics() const noexcept { return statistics_; }
 
  private:
   struct Block;
-  static constexpr std::size_t kMostInterleave = 4;
-  std::unique_ptr<Block> open(std::uint64_t id);
+  using Lanes = std::array<std::unique_ptr<Block>, FecPolicy::kMostInterleave>;
+  bool open(std::unique_ptr<Block>& lane) noexcept;
   void close(std::unique_ptr<Block>& lane) noexcept;
+  void release(std::size_t closed) noexcept;
 
   FecPolicy& policy_;
   Options options_;
   std::uint64_t next_block_ = 0;
-  std::size_t lane_ = 0;  // whose turn it is
-  std::array<std::unique_ptr<Block>, kMostInterleave> lanes_;
-  std::vector<std::unique_ptr<Block>> closed_;  // the oldest first
+  std::size_t turn_ = 0;  // the lane of the next packet
+  Lanes lanes_;
+  std::vector<std::unique_ptr<Block>> closed_;  // about by age
   std::vector<std::unique_ptr<Block>> spare_;
   std::vector<std::byte> symbol_;
   Statistics statistics_;
@@ -115,9 +114,9 @@ class FecDecoder {
  public:
   struct Options {
     std::size_t max_frames = 1500;        // bytes of a packet's frames: more is refused
-    std::size_t max_bytes = 1024 * 1024;  // of packets and repairs kept; when it is more, the oldest blocks go
+    std::size_t max_bytes = 1024 * 1024;  // of buffers; where it would be more, the oldest blocks are given up
   };
-  static constexpr std::size_t kMostBlocks = 64;  // kept: the newest
+  static constexpr std::size_t kMostBlocks = 64;  // the newest
 
   explicit FecDecoder(const Options& options);
   ~FecDecoder();
@@ -126,29 +125,35 @@ class FecDecoder {
     std::uint64_t number = 0;
     std::span<const std::byte> frames;
   };
-  // What this frame made it possible to recover, most often nothing: each packet once, and none that was received before. Valid
-  // until the next call. A frame of a block that is complete, too old or was dropped is no error, and ignored.
+  // What is recovered now, most often nothing: each packet once, and none that on_source was told of. Valid until the
+  // next call. A frame of a block that is complete, given up or too old is no error, and ignored.
   using Recovered = std::expected<std::span<const Packet>, FecError>;
   Recovered on_source(const FecSource& place, std::uint64_t packet_number, std::span<const std::byte> frames) noexcept;
   Recovered on_repair(const FecRepair& repair) noexcept;
 
   struct Statistics {
     std::uint64_t packets_recovered = 0;
-    std::uint64_t blocks_complete = 0;  // of which a repair came, and that lost nothing
+    std::uint64_t blocks_whole = 0;  // of which a repair came, and nothing was lost
     std::uint64_t blocks_recovered = 0;
     std::uint64_t blocks_failed = 0;  // of which a repair came, and that were given up
     std::uint64_t refused = 0;        // frames
   };
   const Statistics& statistics() const noexcept { return statistics_; }
-  std::size_t bytes() const noexcept { return bytes_; }  // that it keeps
+  std::size_t bytes() const noexcept { return bytes_; }  // of buffers
 
  private:
   struct Block;
   struct Slot;
+  Slot* find(std::uint64_t block) noexcept;
+  void finish(Slot& slot) noexcept;
+  void give_up(Slot& slot) noexcept;
+  Recovered refuse(Slot* slot, FecError error) noexcept;
+  bool reserve(Slot& slot, std::size_t bytes) noexcept;
+  Recovered recover(Slot& slot) noexcept;
 
   Options options_;
   std::size_t bytes_ = 0;
-  std::vector<Slot> slots_;  // by block number modulo kMostBlocks
+  std::vector<Slot> slots_;  // by block modulo kMostBlocks
   std::vector<std::unique_ptr<Block>> spare_;
   std::vector<Packet> recovered_;
   Statistics statistics_;

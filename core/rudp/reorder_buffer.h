@@ -1,9 +1,10 @@
-// Puts sequenced datagrams back in order: waits for one that is missing, but no longer than a hold time, and drops what came
-// twice or too late.
+// Puts sequenced datagrams back in order: waits for one that is missing, but not longer than a hold time, and drops what
+// comes twice or too late.
 //
-// For datagrams with a sequence number of 32 bits that wraps around (RFC 1982), whatever protocol they belong to. Sans-I/O:
+// For datagrams with a sequence number of 32 bits that wraps around (RFC 1982), whatever protocol they belong to. Sans-I/O;
 // one owner, one thread. Memory is bounded by the window times the longest datagram, and in the steady state nothing is
-// allocated. A number far off is refused, unless the next datagram follows it: the sender began anew (RFC 3550, appendix A.1).
+// allocated. A number far from the expected one is refused, unless the next datagram follows it: then the sender began
+// anew (as RFC 3550, appendix A.1).
 #pragma once
 
 #include "plugin/descriptor.h"
@@ -34,22 +35,25 @@ class ReorderBuffer {
     ~Receiver() = default;
   };
 
-  // The receiver outlives it. A window that is not allowed becomes the next that is.
-  ReorderBuffer(Receiver& receiver, const Options& options);
+  ReorderBuffer(Receiver& receiver, const Options& options);  // the receiver outlives it
 
   enum class Verdict : std::uint8_t {
     delivered,  // at once, and what had waited for it
     held,
     duplicate,
-    late,      // it had been given up
-    far,       // from all that was expected
-    too_long,  // more than max_datagram bytes
+    late,       // it had been given up
+    far,        // from what is expected: more than a window behind, or kMostAhead ahead
+    too_long,   // more than max_datagram bytes
+    no_memory,  // to hold it
   };
   Verdict push(std::uint32_t sequence, std::span<const std::byte> data, Duration now) noexcept;
 
   Duration deadline() const noexcept;   // when a gap is given up; Duration::max(): none
   void advance(Duration now) noexcept;  // gives up the gaps whose time is over
-  void flush() noexcept;                // gives up all of them: delivers what is held
+  void flush() noexcept;                // gives up all of them, and delivers what is held
+
+  // A gap is an outage up to here (RFC 3550's MAX_DROPOUT).
+  static constexpr std::int32_t kMostAhead = 3000;
 
   struct Statistics {
     std::uint64_t delivered = 0;
@@ -69,18 +73,27 @@ class ReorderBuffer {
   struct Slot {
     std::vector<std::byte> data;
     Duration since{};
-    std::uint32_t older = kNone;  // slots in the order of arrival
+    std::uint32_t sequence = 0;
+    std::uint32_t older = kNone;  // held slots, by arrival
     std::uint32_t newer = kNone;
     bool held = false;
-    bool delivered = false;  // what was there a window ago
+    bool delivered = false;  // the number that had this slot before the one that is expected in it
   };
   static constexpr std::uint32_t kNone = UINT32_MAX;
+
+  std::uint32_t index(std::uint32_t sequence) const noexcept;
+  bool hold(std::uint32_t sequence, std::span<const std::byte> data, Duration now) noexcept;
+  void deliver(std::span<const std::byte> data) noexcept;
+  void step() noexcept;
+  void drain() noexcept;
+  void unlink(Slot& slot) noexcept;
 
   Receiver& receiver_;
   Options options_;
   std::vector<Slot> slots_;  // by number modulo the window
   std::optional<std::uint32_t> next_;
-  std::optional<std::uint32_t> restart_;  // what would confirm that the sender began anew
+  std::uint32_t highest_ = 0;             // that has come
+  std::optional<std::uint32_t> restart_;  // what would show that the sender began anew
   std::size_t held_ = 0;
   std::uint32_t oldest_ = kNone;
   std::uint32_t newest_ = kNone;

@@ -1,70 +1,17 @@
 #include "datagram_batch.h"
 
 #include "base/callback.h"
-
-#include <netinet/in.h>
+#include "net/packet_info.h"
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 namespace portolan {
 
 namespace {
 
-// Room for one IP_PKTINFO or IPV6_PKTINFO.
-constexpr std::size_t kControl = CMSG_SPACE(sizeof(in6_pktinfo));
-using Control = std::array<std::byte, kControl>;
-
-Address local_address(msghdr& message) noexcept {
-  for (cmsghdr* item = CMSG_FIRSTHDR(&message); item; item = CMSG_NXTHDR(&message, item)) {
-    if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
-      in_pktinfo info;
-      std::memcpy(&info, CMSG_DATA(item), sizeof info);
-      sockaddr_in address{};
-      address.sin_family = AF_INET;
-      address.sin_addr = info.ipi_addr;
-      return Address::from(reinterpret_cast<const sockaddr*>(&address));
-    }
-    if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
-      in6_pktinfo info;
-      std::memcpy(&info, CMSG_DATA(item), sizeof info);
-      sockaddr_in6 address{};
-      address.sin6_family = AF_INET6;
-      address.sin6_addr = info.ipi6_addr;
-      // The interface matters for link-local addresses only, and there it must be named.
-      if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) address.sin6_scope_id = info.ipi6_ifindex;
-      return Address::from(reinterpret_cast<const sockaddr*>(&address));
-    }
-  }
-  return {};
-}
-
-template <typename Info>
-std::size_t put_control(Control& control, int level, int type, const Info& info) noexcept {
-  cmsghdr header{};
-  header.cmsg_level = level;
-  header.cmsg_type = type;
-  header.cmsg_len = CMSG_LEN(sizeof info);
-  std::memcpy(control.data(), &header, sizeof header);
-  std::memcpy(control.data() + CMSG_LEN(0), &info, sizeof info);
-  return CMSG_SPACE(sizeof info);
-}
-
-std::size_t put_source(Control& control, const Address& source) noexcept {
-  sockaddr_storage storage;
-  source.to_sockaddr(storage);
-  if (source.is_v4()) {
-    in_pktinfo info{};
-    info.ipi_spec_dst = reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
-    return put_control(control, IPPROTO_IP, IP_PKTINFO, info);
-  }
-  in6_pktinfo info{};
-  info.ipi6_addr = reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr;
-  info.ipi6_ifindex = reinterpret_cast<const sockaddr_in6&>(storage).sin6_scope_id;
-  return put_control(control, IPPROTO_IPV6, IPV6_PKTINFO, info);
-}
+using Control = std::array<std::byte, kPacketInfoRoom>;
 
 }  // namespace
 
@@ -115,7 +62,7 @@ DatagramBatch::Reception DatagramBatch::receive(int descriptor, Addresses wanted
     }
     if (wanted == Addresses::from_and_to) {
       header.msg_control = slots.controls[i].data();
-      header.msg_controllen = kControl;
+      header.msg_controllen = kPacketInfoRoom;
     }
   }
   const int count = recvmmsg(descriptor, &slots.messages[first], static_cast<unsigned>(most), MSG_DONTWAIT, nullptr);

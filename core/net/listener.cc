@@ -2,6 +2,7 @@
 
 #include "base/file_status.h"
 #include "base/log.h"
+#include "net/packet_info.h"
 
 #include <fmt/format.h>
 #include <fcntl.h>
@@ -90,12 +91,7 @@ void prepare(int socket, const Endpoint& endpoint, const SocketOptions& options)
     set_option(socket, SOL_SOCKET, SO_RCVBUF, kDatagramBuffer);
     set_option(socket, SOL_SOCKET, SO_SNDBUF, kDatagramBuffer);
     // On a wildcard the answer must leave from the address that the question came to.
-    if (wildcard(endpoint.address)) {
-      if (endpoint.address.is_v6())
-        set_option(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
-      else
-        set_option(socket, IPPROTO_IP, IP_PKTINFO, 1);
-    }
+    if (wildcard(endpoint.address)) ask_for_packet_info(socket, endpoint.address.is_v6());
   }
   if (is_stream(endpoint)) ::listen(socket, static_cast<int>(options.backlog));
 }

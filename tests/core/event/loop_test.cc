@@ -1,5 +1,7 @@
 #include "event/loop.h"
 
+#include "event/precise_timer.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -52,6 +54,31 @@ void a_task_may_post_another(void**) {
   mailbox.post(again);
   loop.run();
   assert_int_equal(depth, 5);
+}
+
+void a_precise_timer_is_late_by_less_than_its_deadlines(void**) {
+  Loop loop;
+  std::vector<Duration> late;
+  Duration due{};
+  std::function<void()> fired;
+  PreciseTimer timer(loop, [&] { fired(); });
+  fired = [&] {
+    const Duration now = Loop::now();
+    if (now < due) return timer.wake_at(due);
+    late.push_back(now - due);
+    if (late.size() == 101) return loop.stop();
+    due = now + 200us;
+    // One that came to be due earlier counts; one that moved back may cost a call for nothing, and no more.
+    timer.wake_at(due + 1h);
+    timer.wake_at(due);
+    timer.wake_at(Duration::max());
+  };
+  due = Loop::now() - 1s;
+  timer.wake_at(due);
+  loop.run();
+  std::ranges::sort(late);
+  // LoopTimer's would be milliseconds late. The middle, because this machine may be busy.
+  assert_true(late[50] < 1ms);
 }
 
 void a_timer_is_never_early_and_fires_once(void**) {
@@ -155,6 +182,7 @@ int main() {
   const CMUnitTest tests[] = {
       cmocka_unit_test(a_mailbox_keeps_order_and_loses_nothing),
       cmocka_unit_test(a_task_may_post_another),
+      cmocka_unit_test(a_precise_timer_is_late_by_less_than_its_deadlines),
       cmocka_unit_test(a_timer_is_never_early_and_fires_once),
       cmocka_unit_test(a_repeating_timer_repeats_until_it_is_stopped),
       cmocka_unit_test(a_callback_that_throws_takes_nothing_down),

@@ -9,11 +9,14 @@
 #include "rudp/options.h"
 
 #include <expected>
+#include <memory>
 #include <span>
+#include <string_view>
 
 namespace portolan::rudp {
 
 class Connection;
+class ConnectionEngine;
 
 class ConnectionHandler {
  public:
@@ -79,6 +82,11 @@ class Connection {
   const Address& peer() const noexcept;
   ConnectionStatistics statistics() const noexcept;
   void set_handler(ConnectionHandler& handler) noexcept;
+
+ private:
+  friend class ConnectionEngine;
+  explicit Connection(ConnectionEngine& engine) noexcept : engine_(engine) {}
+  ConnectionEngine& engine_;
 };
 
 }  // namespace portolan::rudp

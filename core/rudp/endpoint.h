@@ -78,6 +78,10 @@ class Endpoint {
   void close_all(std::uint64_t code, std::string_view reason) noexcept;
   // Time as the caller's last call has told it.
   Duration now() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace portolan::rudp

@@ -18,6 +18,7 @@ inline constexpr std::uint8_t kRetry = 0xc1;
 inline constexpr std::uint8_t kAccept = 0xc2;
 inline constexpr std::uint8_t kVersions = 0xc3;
 inline constexpr std::uint8_t kReset = 0xc4;
+inline constexpr std::uint8_t kRefused = 0xc5;
 }  // namespace packet_type
 
 inline constexpr std::size_t kDataHeader = 1 + 8 + 4;  // type, connection id, low bits of the packet number

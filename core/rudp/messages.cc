@@ -52,11 +52,6 @@ Duration Messages::next_lifetime() const noexcept {
   return found == outgoing_.end() ? Duration::zero() : found->second.lifetime;
 }
 
-Duration Messages::deadline() const noexcept {
-  // Those that wait to be sent are looked at when they are; the others hold memory, for which their time is kept.
-  return outgoing_.empty() ? Duration::max() : outgoing_.begin()->second.expires;
-}
-
 // type | number | total | offset | length | data
 bool Messages::put(Writer& out, SentPacket& packet, std::uint64_t number, const Outgoing& message, std::size_t offset,
                    std::size_t length) {

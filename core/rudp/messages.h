@@ -44,7 +44,6 @@ class Messages {
   // For a probe: of what was sent first. False: there is nothing.
   bool write_probe(Writer& out, SentPacket& packet, Duration now);
 
-  Duration deadline() const noexcept;
   std::uint64_t expired() const noexcept { return expired_; }
   std::uint64_t held() const noexcept { return held_; }
 

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "plugin/descriptor.h"
+#include "rudp/primitives.h"
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,8 +18,8 @@ namespace portolan::rudp {
 // with bidirectional streams alone).
 using StreamId = std::uint64_t;
 
-// A pre-shared key of both sides. See key_of in handshake.h for how one is made from a text.
-using Key = std::array<std::byte, 32>;
+// A pre-shared key of both sides. See key_of in pre_shared_key.h for how one is made from a text.
+using Key = Secret;
 
 enum class Congestion : std::uint8_t {
   model,  // the default: a model of the path in BBR's family, which tells random loss from congestion (congestion_model.h)

@@ -1,0 +1,348 @@
+#include "rudp/endpoint.h"
+
+#include "base/callback.h"
+#include "rudp/cookie.h"
+#include "rudp/engine.h"
+#include "rudp/frames.h"
+
+#include <algorithm>
+#include <deque>
+#include <unordered_map>
+#include <utility>
+
+namespace portolan::rudp {
+
+namespace {
+
+// Answers to who is nobody yet: refusals, retries, resets. So many in a row, and so many a second.
+constexpr double kStraysAtOnce = 64;
+constexpr double kStraysPerSecond = 1000;
+constexpr std::size_t kLeastForReset = 64;  // an answer is shorter than what it answers
+
+}  // namespace
+
+struct Endpoint::State final : EngineOwner {
+  State(const EndpointOptions& given, EndpointHandler& its_handler) : options(given), handler(its_handler) {}
+
+  void on_engine_wake() noexcept override {
+    if (!inside) handler.on_wake();
+  }
+  ConnectionHandler* on_engine_accepted(Connection& connection) noexcept override {
+    return handler.on_connection(connection);
+  }
+
+  std::uint64_t fresh_id() {
+    for (;;) {
+      const Secret random = Secret::random();
+      const std::uint64_t id = Reader(random.bytes()).u64();
+      if (id != 0 && !engines.contains(id)) return id;
+    }
+  }
+  ConnectionEngine* find(std::uint64_t id) noexcept {
+    const auto found = engines.find(id);
+    return found == engines.end() ? nullptr : found->second.get();
+  }
+
+  void on_initial(const Address& from, const Address& to, std::span<const std::byte> datagram);
+  void on_unknown(const Address& from, const Address& to, std::span<const std::byte> packet, std::uint64_t id);
+  void refuse(const Address& from, const Address& to, std::uint64_t id, HandshakeError why);
+  // Queues an answer to who has no connection. Nothing when there are too many.
+  void answer(const Address& to, const Address& from, std::span<const std::byte> data);
+  std::array<std::byte, 16> reset_token(std::uint64_t id) const;
+  std::size_t half_open() const noexcept {
+    return static_cast<std::size_t>(std::ranges::count_if(engines, [](const auto& one) {
+      return one.second->state() == ConnectionEngine::State::half_open;
+    }));
+  }
+  void settle();
+
+  EndpointOptions options;
+  EndpointHandler& handler;
+  std::unordered_map<std::uint64_t, std::unique_ptr<ConnectionEngine>> engines;  // by our connection id
+  std::unordered_map<std::uint64_t, std::uint64_t> accepted;  // ours by the initiator's, of those that are half open
+  std::optional<CookieMaker> cookies;
+  Secret reset_key;
+  bool reset_key_made = false;
+  struct Stray {
+    Address to;
+    Address from;
+    std::array<std::byte, 64> data;
+    std::size_t size;
+  };
+  std::deque<Stray> strays;
+  double stray_credit = kStraysAtOnce;
+  Duration stray_at{};
+  std::uint64_t next_turn = 0;  // whose turn it is to send, by id
+  Duration now{};
+  bool inside = false;  // of a call of the owner's: it looks at the deadline when that returns
+};
+
+// ---- Handshakes of peers -------------------------------------------------------------------------------------
+
+// type | version | initiator's id | cookie's size | cookie | message's size | message 1 | zeros
+void Endpoint::State::on_initial(const Address& from, const Address& to, std::span<const std::byte> datagram) {
+  Reader in(datagram);
+  in.u8();
+  const std::uint32_t version = in.u32();
+  const std::uint64_t initiator = in.u64();
+  if (in.failed() || datagram.size() < kBaseDatagram || !options.accepts) return;
+  if (version != kVersion) {
+    std::array<std::byte, 1 + 8 + 1 + 4> bytes;
+    Writer out(bytes);
+    out.u8(packet_type::kVersions);
+    out.u64(initiator);
+    out.u8(1);
+    out.u32(kVersion);
+    return answer(from, to, bytes);
+  }
+  const Bytes cookie = in.bytes(in.u8());
+  const Bytes message = in.bytes(in.u16());
+  if (in.failed()) return;
+  if (const auto known = accepted.find(initiator); known != accepted.end()) {
+    ConnectionEngine* engine = find(known->second);
+    if (engine && engine->peer() == from) return engine->repeat_accept();
+  }
+  if (engines.size() >= options.max_connections) return refuse(from, to, initiator, HandshakeError::unavailable);
+
+  std::array<std::byte, 12> prologue;
+  Writer prologue_out(prologue);
+  prologue_out.u32(kVersion);
+  prologue_out.u64(initiator);
+  if (options.half_open == 0 || !cookie.empty() || half_open() >= options.half_open) {
+    if (!cookies) cookies.emplace(now);
+    const CookieMaker::Claim claim{from, Bytes(prologue).subspan(4), {}};
+    if (cookies->verify(now, claim, cookie) != CookieVerdict::good) {
+      const Cookie fresh = cookies->make(now, claim);
+      std::array<std::byte, 1 + 4 + 8 + kCookieSize> bytes;
+      Writer out(bytes);
+      out.u8(packet_type::kRetry);
+      out.u32(kVersion);
+      out.u64(initiator);
+      out.bytes(fresh);
+      return answer(from, to, bytes);
+    }
+  }
+  Handshake handshake = Handshake::responder(options.connection.key, prologue);
+  const auto parameters = handshake.read_message1(message);
+  if (!parameters) return refuse(from, to, initiator, as_peer_sees(parameters.error()));
+  const std::uint64_t id = fresh_id();
+  const auto token = reset_token(id);
+  auto engine = std::make_unique<ConnectionEngine>(*this, options.connection, from, to, id, initiator,
+                                                   std::move(handshake), parameters->view(), token, now);
+  accepted[initiator] = id;
+  engines.emplace(id, std::move(engine));
+}
+
+// type | version | initiator's id | why
+void Endpoint::State::refuse(const Address& from, const Address& to, std::uint64_t id, HandshakeError why) {
+  std::array<std::byte, 1 + 4 + 8 + 1> bytes;
+  Writer out(bytes);
+  out.u8(packet_type::kRefused);
+  out.u32(kVersion);
+  out.u64(id);
+  out.u8(static_cast<std::uint8_t>(why));
+  answer(from, to, bytes);
+}
+
+// ---- Strays --------------------------------------------------------------------------------------------------
+
+// With a key the same after a restart, so that peers learn of it; without, nobody could tell it from a forgery.
+std::array<std::byte, 16> Endpoint::State::reset_token(std::uint64_t id) const {
+  std::array<std::byte, 8> bytes;
+  Writer(bytes).u64(id);
+  constexpr std::string_view kLabel = "rudp reset";
+  Secret whole;
+  std::array<std::byte, 16> token{};
+  if (hmac_sha256(reset_key, {std::as_bytes(std::span(kLabel)), bytes}, whole))
+    std::ranges::copy(whole.bytes().first<16>(), token.begin());
+  return token;
+}
+
+// type | our connection id, as the packet had it | token
+void Endpoint::State::on_unknown(const Address& from, const Address& to, std::span<const std::byte> packet,
+                                 std::uint64_t id) {
+  if (packet.size() < kLeastForReset || !options.accepts) return;
+  std::array<std::byte, 1 + 8 + 16> bytes;
+  Writer out(bytes);
+  out.u8(packet_type::kReset);
+  out.u64(id);
+  out.bytes(reset_token(id));
+  answer(from, to, bytes);
+}
+
+void Endpoint::State::answer(const Address& to, const Address& from, std::span<const std::byte> data) {
+  const double elapsed = std::chrono::duration<double>(now - stray_at).count();
+  stray_credit = std::min(kStraysAtOnce, stray_credit + elapsed * kStraysPerSecond);
+  stray_at = now;
+  if (stray_credit < 1) return;
+  stray_credit -= 1;
+  Stray& stray = strays.emplace_back();
+  stray.to = to;
+  stray.from = from;
+  stray.size = data.size();
+  std::ranges::copy(data, stray.data.begin());
+}
+
+// ---- Endpoint ------------------------------------------------------------------------------------------------
+
+Endpoint::Endpoint(const EndpointOptions& options, EndpointHandler& handler)
+    : state_(std::make_unique<State>(options, handler)) {
+  state_->reset_key = options.connection.key ? *options.connection.key : Secret::random();
+}
+Endpoint::~Endpoint() = default;
+
+Connection* Endpoint::connect(const Address& to, const ConnectionOptions& options, ConnectionHandler& handler,
+                              Duration now) noexcept {
+  Connection* connection = nullptr;
+  state_->now = now;
+  contain("a connection", [&] {
+    const std::uint64_t id = state_->fresh_id();
+    auto engine = std::make_unique<ConnectionEngine>(*state_, options, to, handler, id, now);
+    connection = &engine->connection();
+    state_->engines.emplace(id, std::move(engine));
+  });
+  return connection;
+}
+
+void Endpoint::receive(const Address& from, const Address& to, std::span<std::byte> data, Duration now) noexcept {
+  State& state = *state_;
+  state.now = now;
+  if (data.empty()) return;
+  const std::uint8_t type = std::to_integer<std::uint8_t>(data[0]);
+  if (type < packet_type::kOurs) return state.handler.on_foreign_datagram(from, to, data);
+  state.inside = true;
+  contain("a packet", [&] {
+    Reader in(data);
+    in.u8();
+    if ((type & packet_type::kDataMask) == packet_type::kData) {
+      const std::uint64_t id = in.u64();
+      if (in.failed()) return;
+      ConnectionEngine* engine = state.find(id);
+      if (!engine) return state.on_unknown(from, to, data, id);
+      const bool was_half_open = engine->state() == ConnectionEngine::State::half_open;
+      engine->on_data_packet(from, to, data, now);
+      if (was_half_open && engine->state() != ConnectionEngine::State::half_open)
+        state.accepted.erase(engine->peer_id());
+      return engine->deliver_events();
+    }
+    if (type == packet_type::kInitial) return state.on_initial(from, to, data);
+    if (type == packet_type::kReset) {
+      // It names the connection id that we had put into our packet: the peer's.
+      const std::uint64_t id = in.u64();
+      const Bytes token = in.bytes(16);
+      if (in.failed()) return;
+      for (auto& [own, engine] : state.engines)
+        if (engine->peer_id() == id && engine->peer() == from) {
+          engine->on_reset(std::span<const std::byte, 16>(token.data(), 16));
+          return engine->deliver_events();
+        }
+      return;
+    }
+    if (type != packet_type::kVersions) {
+      if (in.u32() != kVersion) return;
+    }
+    ConnectionEngine* engine = state.find(in.u64());
+    if (in.failed() || !engine || engine->peer() != from) return;
+    switch (type) {
+      case packet_type::kAccept: {
+        const std::uint64_t peer_id = in.u64();
+        engine->on_accept(in, peer_id, now);
+        break;
+      }
+      case packet_type::kRetry: {
+        const Bytes cookie = in.rest();
+        if (cookie.size() <= 255) engine->on_retry(cookie, now);
+        break;
+      }
+      case packet_type::kVersions: engine->on_versions(in); break;
+      case packet_type::kRefused: {
+        const std::uint8_t why = in.u8();
+        engine->on_refused(static_cast<HandshakeError>(why), why);
+        break;
+      }
+      default: return;
+    }
+    engine->deliver_events();
+  });
+  state.inside = false;
+}
+
+void Endpoint::State::settle() {
+  for (auto at = engines.begin(); at != engines.end();) {
+    ConnectionEngine& engine = *at->second;
+    engine.deliver_events();
+    if (!engine.finished()) {
+      ++at;
+      continue;
+    }
+    if (const auto known = accepted.find(engine.peer_id()); known != accepted.end() && known->second == at->first)
+      accepted.erase(known);
+    at = engines.erase(at);
+  }
+}
+
+bool Endpoint::transmit(Train& train, std::span<std::byte> buffer, Duration now) noexcept {
+  State& state = *state_;
+  state.now = now;
+  bool built = false;
+  state.inside = true;
+  contain("a packet to send", [&] {
+    if (!state.strays.empty()) {
+      const State::Stray& stray = state.strays.front();
+      std::ranges::copy(std::span(stray.data).first(stray.size), buffer.begin());
+      train = {.to = stray.to, .from = stray.from, .data = buffer.first(stray.size), .segment = stray.size};
+      state.strays.pop_front();
+      built = true;
+      return;
+    }
+    // In turns: from the one behind the last that sent.
+    auto at = state.engines.find(state.next_turn);
+    if (at == state.engines.end()) at = state.engines.begin();
+    for (std::size_t i = 0; i < state.engines.size(); ++i) {
+      ConnectionEngine& engine = *at->second;
+      if (++at == state.engines.end()) at = state.engines.begin();
+      if (engine.transmit(train, buffer, now)) {
+        state.next_turn = at->first;
+        built = true;
+        return;
+      }
+    }
+  });
+  state.inside = false;
+  return built;
+}
+
+Duration Endpoint::deadline() const noexcept {
+  const State& state = *state_;
+  if (!state.strays.empty()) return state.now;
+  Duration next = Duration::max();
+  for (const auto& [id, engine] : state.engines) next = std::min(next, engine->deadline(state.now));
+  return next;
+}
+
+void Endpoint::on_timeout(Duration now) noexcept {
+  State& state = *state_;
+  state.now = now;
+  state.inside = true;
+  contain("a timeout", [&] {
+    for (auto& [id, engine] : state.engines)
+      if (engine->deadline(now) <= now) engine->on_timeout(now);
+    state.settle();
+  });
+  state.inside = false;
+}
+
+void Endpoint::too_long(const Address& to, std::size_t segment, Duration now) noexcept {
+  for (auto& [id, engine] : state_->engines)
+    if (engine->peer() == to) engine->too_long(segment, now);
+}
+
+std::size_t Endpoint::connections() const noexcept { return state_->engines.size(); }
+
+void Endpoint::close_all(std::uint64_t code, std::string_view reason) noexcept {
+  for (auto& [id, engine] : state_->engines) engine->connection().close(code, reason);
+}
+
+Duration Endpoint::now() const noexcept { return state_->now; }
+
+}  // namespace portolan::rudp

@@ -6,7 +6,7 @@ namespace portolan::rudp {
 
 namespace {
 
-constexpr double kStartupGain = 2.885;  // 2/ln 2: the least that doubles the rate in each round
+constexpr double kStartupGain = 2;  // more is sooner there, by a round trip or two, and overshoots by as much again
 constexpr double kInitialPackets = 32;
 constexpr double kLeastPackets = 4;
 constexpr double kMostRandomLoss = 0.35;
@@ -103,6 +103,7 @@ void CongestionModel::on_event(const CongestionEvent& event) noexcept {
   learn_random_loss(event);
   sample_rate(event);
   if (event.round) end_round(event);
+  if (mode_ == Mode::startup && queue_builds_up()) enter(Mode::drain, event.now);
   if (mode_ == Mode::drain && static_cast<double>(event.in_flight) <= product()) enter(Mode::cruise, event.now);
   if (mode_ == Mode::startup || rate_ == 0) gain_ = kStartupGain;
 }
@@ -111,12 +112,20 @@ void CongestionModel::sample_rtt(const CongestionEvent& event) noexcept {
   smoothed_rtt_ = event.smoothed_rtt;
   if (event.rtt <= Duration::zero()) return;
   round_rtt_ = std::min(round_rtt_, event.rtt);
+  recent_rtts_[recent_++ % recent_rtts_.size()] = event.rtt;
   if (min_rtt_ == Duration::zero() || event.rtt < min_rtt_) {
     min_rtt_ = event.rtt;
     min_rtt_at_ = event.now;
   } else if (event.rtt <= min_rtt_ + min_rtt_ / 32) {
     min_rtt_at_ = event.now;  // seen again
   }
+}
+
+// As HyStart++ has it (RFC 9406): even the shortest of the last round trips is longer than the path.
+bool CongestionModel::queue_builds_up() const noexcept {
+  if (recent_ < recent_rtts_.size()) return false;
+  const Duration rise = std::clamp<Duration>(min_rtt_ / 8, std::chrono::milliseconds(3), std::chrono::milliseconds(12));
+  return std::ranges::min(recent_rtts_) > min_rtt_ + rise;
 }
 
 void CongestionModel::sample_rate(const CongestionEvent& event) noexcept {
@@ -207,7 +216,7 @@ void CongestionModel::end_round(const CongestionEvent& event) noexcept {
       } else if (!event.app_limited) {
         ++startup_stalls_;
       }
-      if (startup_stalls_ >= 3 || delay > std::clamp(seconds(min_rtt_) / 4, 0.004, 0.016)) enter(Mode::drain, now);
+      if (startup_stalls_ >= 3) enter(Mode::drain, now);
       break;
     }
     case Mode::drain:

@@ -57,6 +57,7 @@ class CongestionModel final : public CongestionController {
   void enter(Mode mode, Duration now) noexcept;
   void forget_rates_before(std::size_t rounds) noexcept;
   double product() const noexcept;  // bytes: rate times round trip
+  bool queue_builds_up() const noexcept;
   double queue_bound() const noexcept;  // seconds
   std::uint32_t random() noexcept;
 
@@ -72,6 +73,8 @@ class CongestionModel final : public CongestionController {
   Duration min_rtt_at_{};
   Duration round_rtt_ = Duration::max();  // shortest of this round
   Duration last_round_rtt_{};
+  std::array<Duration, 8> recent_rtts_{};
+  std::size_t recent_ = 0;
   Duration smoothed_rtt_{};
 
   Duration entered_at_{};

@@ -408,7 +408,7 @@ void ConnectionEngine::reset(StreamId stream, std::uint64_t code) {
 }
 
 void ConnectionEngine::consume(StreamId stream, std::size_t bytes) {
-  streams_.consume(stream, bytes, now_, recovery_.rtt().smoothed());
+  streams_.consume(stream, bytes);
   if (streams_.has_control()) wake();
 }
 

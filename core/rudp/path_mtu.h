@@ -57,9 +57,10 @@ class PathMtu {
   bool on_large_packet(bool acknowledged, Duration now) noexcept {
     if (acknowledged) {
       black_hole_ = 0;
+      heard_at_ = now;
       return false;
     }
-    if (size_ == kBaseDatagram || ++black_hole_ < kBlackHole) return false;
+    if (size_ == kBaseDatagram || ++black_hole_ < kBlackHole || now - heard_at_ < kBlackHoleTime) return false;
     black_hole_ = 0;
     size_ = kBaseDatagram;
     begin_search(kUnprobed);
@@ -82,7 +83,8 @@ class PathMtu {
   // UDP payloads: Ethernet's 1500 over IPv4 and IPv6, PPPoE, tunnels of several kinds, jumbo frames.
   static constexpr std::array<std::size_t, 9> kSizes = {8972, 8952, 4052, 1472, 1452, 1444, 1420, 1372, 1280};
   static constexpr unsigned kProbes = 3;
-  static constexpr unsigned kBlackHole = 32;  // with loss of 20 % all of so many are lost once in 10^22 times
+  static constexpr unsigned kBlackHole = 16;  // with loss of 20 % all of so many are lost once in 10^11 times
+  static constexpr Duration kBlackHoleTime = std::chrono::seconds(1);  // a full queue drops as many, but not for so long
   static constexpr std::size_t kUnprobed = kBaseDatagram;
   static constexpr Duration kAgain = std::chrono::minutes(5);
 
@@ -111,6 +113,7 @@ class PathMtu {
   unsigned black_hole_ = 0;
   bool under_way_ = false;
   Duration next_at_{};
+  Duration heard_at_{};  // a packet of more than the base size was acknowledged
 };
 
 }  // namespace portolan::rudp

@@ -8,7 +8,6 @@ namespace portolan::rudp {
 
 namespace {
 
-constexpr std::uint64_t kFirstWindow = 1024 * 1024;
 constexpr std::size_t kOwnRoom = 64 * 1024;    // that each stream may hold whatever the others do
 
 }  // namespace
@@ -17,8 +16,7 @@ Streams::Streams(const ConnectionOptions& options, bool initiator)
     : options_(options),
       initiator_(initiator),
       next_own_(initiator ? 0 : 1),
-      max_data_(std::min<std::uint64_t>(options.receive_window, 2 * kFirstWindow)),
-      data_window_(max_data_),
+      max_data_(options.receive_window),
       max_streams_(options.max_streams) {}
 
 Streams::~Streams() = default;
@@ -33,7 +31,7 @@ void Streams::set_peer_limits(const PeerLimits& limits) noexcept {
 
 PeerLimits Streams::own_limits() const noexcept {
   return {.max_data = max_data_,
-          .max_stream_data = std::min<std::uint64_t>(options_.stream_window, kFirstWindow),
+          .max_stream_data = options_.stream_window,
           .max_streams = max_streams_};
 }
 
@@ -55,7 +53,7 @@ bool Streams::open(unsigned weight, StreamId& id) {
   stream->id = id = next_own_;
   stream->weight = std::clamp(weight, 1U, 256U);
   stream->peer_window = peer_.max_stream_data;
-  stream->window_size = stream->window = own_limits().max_stream_data;
+  stream->window = options_.stream_window;
   streams_.emplace(id, std::move(stream));
   next_own_ += 2;
   ++opened_own_;
@@ -105,28 +103,26 @@ std::span<const std::byte> Streams::peek(StreamId id) const noexcept {
   return stream ? stream->in.peek() : std::span<const std::byte>();
 }
 
-void Streams::consume(StreamId id, std::size_t bytes, Duration now, Duration round_trip) noexcept {
+void Streams::renew_window() noexcept {
+  if (max_data_ - data_consumed_ > options_.receive_window / 2) return;
+  max_data_ = data_consumed_ + options_.receive_window;
+  max_data_due_ = true;
+}
+
+void Streams::consume(StreamId id, std::size_t bytes) noexcept {
   Stream* stream = find(id);
   if (!stream) return;
   stream->in.consume(std::min<std::uint64_t>(bytes, stream->in.readable()));
   const std::uint64_t consumed = stream->in.consumed() - stream->counted;
   stream->counted = stream->in.consumed();
   data_consumed_ += consumed;
-  // A window that was used up within two round trips was too small for the path (as in QUIC's implementations).
-  const auto renew = [&](std::uint64_t used, std::uint64_t& window, std::uint64_t& size, std::uint64_t most,
-                         Duration& updated_at) {
-    if (window - used > size / 2) return false;
-    if (now - updated_at < 2 * round_trip) size = std::min<std::uint64_t>(2 * size, most);
-    updated_at = now;
-    window = used + size;
-    return true;
-  };
-  if (!stream->in.size_known() && renew(stream->in.consumed(), stream->window, stream->window_size,
-                                        options_.stream_window, stream->window_updated_at)) {
+  // Renewed when half of it is used, so that the news is under way before it is needed.
+  if (!stream->in.size_known() && stream->window - stream->in.consumed() <= options_.stream_window / 2) {
+    stream->window = stream->in.consumed() + options_.stream_window;
     stream->window_due = true;
     want_control(*stream);
   }
-  if (renew(data_consumed_, max_data_, data_window_, options_.receive_window, data_updated_at_)) max_data_due_ = true;
+  renew_window();
   maybe_done(*stream);
 }
 
@@ -172,7 +168,7 @@ Streams::Stream* Streams::find_or_open(StreamId id, Problem& problem) {
     auto stream = std::make_unique<Stream>();
     stream->id = opened_peer_ << 1U | (id & 1U);
     stream->peer_window = peer_.max_stream_data;
-    stream->window_size = stream->window = own_limits().max_stream_data;
+    stream->window = options_.stream_window;
     last = stream.get();
     streams_.emplace(stream->id, std::move(stream));
     tell(Event::Kind::opened, *last);
@@ -195,8 +191,7 @@ Streams::Problem Streams::on_stream(StreamId id, std::uint64_t offset, std::span
   if (stream->in.stopped()) {
     data_consumed_ += fresh;
     stream->counted = stream->in.consumed();
-    max_data_due_ |= max_data_ - data_consumed_ < data_window_ / 2;
-    if (max_data_due_) max_data_ = data_consumed_ + data_window_;
+    renew_window();
     maybe_done(*stream);
     return nullptr;
   }
@@ -219,10 +214,7 @@ Streams::Problem Streams::on_reset_stream(StreamId id, std::uint64_t code, std::
   if (data_received_ > max_data_) return "more on all streams than the connection's window allows";
   data_consumed_ += stream->in.consumed() - stream->counted;
   stream->counted = stream->in.consumed();
-  if (max_data_ - data_consumed_ < data_window_ / 2) {
-    max_data_ = data_consumed_ + data_window_;
-    max_data_due_ = true;
-  }
+  renew_window();
   if (!stream->in.stopped()) tell(Event::Kind::reset, *stream, code);
   maybe_done(*stream);
   return nullptr;

@@ -49,7 +49,7 @@ class Streams {
   void finish(StreamId id) noexcept;
   void reset(StreamId id, std::uint64_t code) noexcept;
   std::span<const std::byte> peek(StreamId id) const noexcept;
-  void consume(StreamId id, std::size_t bytes, Duration now, Duration round_trip) noexcept;
+  void consume(StreamId id, std::size_t bytes) noexcept;
   bool ended(StreamId id) const noexcept;
   void stop(StreamId id, std::uint64_t code) noexcept;
   std::size_t unacknowledged(StreamId id) const noexcept;
@@ -94,8 +94,6 @@ class Streams {
     ReceiveHalf in;
     std::uint64_t peer_window = 0;  // we may send up to this offset
     std::uint64_t window = 0;       // the peer may, as it was told
-    std::uint64_t window_size = 0;
-    Duration window_updated_at{};
     std::uint64_t counted = 0;  // of what was received, as consumed
     std::uint64_t stop_code = 0;
     bool ready : 1 = false;
@@ -120,6 +118,7 @@ class Streams {
   void tell(Event::Kind kind, Stream& stream, std::uint64_t code = 0);
   void tell_readable(Stream& stream);
   void tell_writers();
+  void renew_window() noexcept;
   bool put_piece(Writer& out, SentPacket& packet, Stream& stream, SendHalf::Piece piece, bool again);
   void maybe_done(Stream& stream);
 
@@ -139,11 +138,9 @@ class Streams {
   std::uint64_t data_sent_ = 0;  // highest offsets of all streams
   // What we allow.
   std::uint64_t max_data_;
-  std::uint64_t data_window_;
   std::uint64_t data_received_ = 0;
   std::uint64_t data_consumed_ = 0;
   std::uint64_t max_streams_;
-  Duration data_updated_at_{};
   bool max_data_due_ = false;
   bool max_streams_due_ = false;
   std::uint64_t held_ = 0;  // in memory for sending

@@ -84,7 +84,7 @@ bool FecEncoder::open(std::unique_ptr<Block>& lane) noexcept {
 
 std::optional<FecSource> FecEncoder::next() noexcept {
   auto& lane = lanes_[turn_];
-  if (!lane && !open(lane)) return std::nullopt;
+  if (lane ? lane->sources == 0 && policy_.repairs(options_.sources) == 0 : !open(lane)) return std::nullopt;
   return FecSource{lane->id, lane->sources};
 }
 

@@ -1,13 +1,13 @@
-// Forward error correction of packets, in blocks: an encoder that makes repairs for the packets that a connection sends,
-// a decoder that makes the lost ones of those that it received.
+// Forward error correction of packets, in blocks: an encoder that makes repairs for the packets that a connection
+// sends, a decoder that makes the lost ones of those that it received.
 //
 // What is protected is a packet's frames. Its symbol is `packet number u64 BE | length u16 BE | frames`, filled up with
-// zeros to the longest symbol of the block. A protected packet says at its front which block and which place in it is its
-// own; that frame is not part of what is protected. Blocks are numbered from 0 on.
+// zeros to the longest symbol of the block. A protected packet says at its front which block and which place in it is
+// its own; that frame is not part of what is protected. Blocks are numbered from 0 on.
 //
 // One connection owns each, on its worker's thread. Sans-I/O; in the steady state nothing is allocated. A frame that
-// contradicts itself or its block is refused, and the block with it. What the packets hold is the connection's to check: a
-// recovered packet is worth what a received one is, since repairs come in sealed packets.
+// contradicts itself or its block is refused, and the block with it. What the packets hold is the connection's to
+// check: a recovered packet is worth what a received one is, since repairs come in sealed packets.
 #pragma once
 
 #include "plugin/descriptor.h"
@@ -73,8 +73,9 @@ class FecEncoder {
   void close(Duration now) noexcept;   // those whose time is over
   void close_all() noexcept;           // nothing follows for now
 
-  // The next repair to be sent; its symbol is valid until something else than front is called. Those of the oldest block
-  // first, of as many as are interleaved in turns. When more than kMostClosed blocks wait, the oldest is given up.
+  // The next repair to be sent; its symbol is valid until something else than front is called. Those of the oldest
+  // block first, of as many as are interleaved in turns. When more than kMostClosed blocks wait, the oldest is given
+  // up.
   std::optional<FecRepair> front() const noexcept;
   void pop() noexcept;
   static constexpr std::size_t kMostClosed = 8;

@@ -46,8 +46,8 @@ void FecPolicy::on_path(Duration rtt, Duration lifetime) noexcept {
 }
 
 void FecPolicy::on_blocks(std::uint64_t recovered, std::uint64_t failed) noexcept {
-  // A failure halves the target, and as many successes as there should be between two failures double it: it rests where
-  // failures are as frequent as they may be. What the budget denied teaches nothing.
+  // A failure halves the target, and as many successes as there should be between two failures double it: it rests
+  // where failures are as frequent as they may be. What the budget denied teaches nothing.
   const double step = options_.failure / (1 - options_.failure);
   correction_ += static_cast<double>(recovered) * step;
   if (!capped_) correction_ -= static_cast<double>(failed);

@@ -1,10 +1,10 @@
 // How much forward error correction a path needs: repairs for each block, by the measured loss, within a budget.
 //
-// The losses of a block are those of a Gilbert channel: a share of the packets is lost, in bursts of a mean length. Where
-// losses are independent, that is the binomial distribution. The repairs are the fewest with which a block fails less often
-// than the target. Blocks that failed all the same move the target, so that in the long run it is also met on a channel
-// unlike the model. One connection owns it, on its worker's thread; plain arithmetic, remembered until the loss changes.
-// It does not measure the loss, and sends nothing.
+// The losses of a block are those of a Gilbert channel: a share of the packets is lost, in bursts of a mean length.
+// Where losses are independent, that is the binomial distribution. The repairs are the fewest with which a block fails
+// less often than the target. Blocks that failed all the same move the target, so that in the long run it is also met
+// on a channel unlike the model. One connection owns it, on its worker's thread; plain arithmetic, remembered until the
+// loss changes. It does not measure the loss, and sends nothing.
 //
 // Gilbert, "Capacity of a burst-noise channel", BSTJ 39, 1960.
 #pragma once
@@ -41,8 +41,8 @@ class FecPolicy {
   void on_blocks(std::uint64_t recovered, std::uint64_t failed) noexcept;
   void set_budget(double budget) noexcept { options_.budget = budget; }
 
-  // For a block of so many sources, at most kMostSources: 0 to kMostRepairs. 0 when a block fails rarely enough without,
-  // and when there is time for sending again: the round trip is below a third of the lifetime.
+  // For a block of so many sources, at most kMostSources: 0 to kMostRepairs. 0 when a block fails rarely enough
+  // without, and when there is time for sending again: the round trip is below a third of the lifetime.
   std::size_t repairs(std::size_t sources) noexcept;
   // Over how many blocks packets are dealt out in turns, against bursts: 1 to kMostInterleave.
   std::size_t interleave() const noexcept { return interleave_; }

@@ -1,9 +1,9 @@
 // Arithmetic in GF(2^8) modulo x^8 + x^4 + x^3 + x^2 + 1 (0x11d), and the one operation on buffers that erasure codes
 // spend their time in: adding multiples of one buffer to others.
 //
-// By libisal where the build has it, otherwise by what the compiler makes of shuffles of 16 bytes (SSSE3, NEON), otherwise
-// by tables. Pure functions, any thread. The split tables of 16 entries: Plank, Greenan, Miller, "Screaming Fast Galois
-// Field Arithmetic Using Intel SIMD Instructions", FAST 2013.
+// Done by libisal where the build has it, otherwise by shuffles of 16 bytes (SSSE3, NEON), otherwise by tables. Pure
+// functions, any thread. A byte's product is the sum of those of its halves, each of which is one of 16: Plank,
+// Greenan, Miller, "Screaming Fast Galois Field Arithmetic Using Intel SIMD Instructions", FAST 2013.
 #pragma once
 
 #include <cstddef>

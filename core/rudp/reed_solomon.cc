@@ -63,9 +63,9 @@ void recover(std::span<const std::span<std::byte>> sources, std::uint64_t missin
   }
   assert(found == count);
 
-  // The inverse of a Cauchy matrix needs no elimination: its element for source i and repair j is P(j) Q(i) / (x_j + y_i),
-  // where P(j) = Π (x_j + y_k) / Π' (x_j + x_k), Q(i) = Π (x_k + y_i) / Π' (y_i + y_k), Π over all k and Π' without k = j
-  // or i (Knuth, TAOCP 1, section 1.2.3, exercise 41). The scale of a column becomes one of a row.
+  // The inverse of a Cauchy matrix needs no elimination: its element for source i and repair j is P(j) Q(i) / (x_j +
+  // y_i), where P(j) = Π (x_j + y_k) / Π' (x_j + x_k), Q(i) = Π (x_k + y_i) / Π' (y_i + y_k), Π over all k and Π'
+  // without k = j or i (Knuth, TAOCP 1, section 1.2.3, exercise 41). The scale of a column becomes one of a row.
   std::array<std::uint8_t, kMostRepairs> x;
   for (std::size_t j = 0; j < count; ++j) x[j] = point_of_repair(repairs[j].index);
   const auto ratio = [count](std::uint8_t point, const auto& others, const auto& own) {

@@ -1,10 +1,10 @@
-// Puts sequenced datagrams back in order: waits for one that is missing, but not longer than a hold time, and drops what
-// comes twice or too late.
+// Puts sequenced datagrams back in order: waits for one that is missing, but not longer than a hold time, and drops
+// what comes twice or too late.
 //
-// For datagrams with a sequence number of 32 bits that wraps around (RFC 1982), whatever protocol they belong to. Sans-I/O;
-// one owner, one thread. Memory is bounded by the window times the longest datagram, and in the steady state nothing is
-// allocated. A number far from the expected one is refused, unless the next datagram follows it: then the sender began
-// anew (as RFC 3550, appendix A.1).
+// For datagrams with a sequence number of 32 bits that wraps around (RFC 1982), whatever protocol they belong to.
+// Sans-I/O; one owner, one thread. Memory is bounded by the window times the longest datagram, and in the steady state
+// nothing is allocated. A number far from the expected one is refused, unless the next datagram follows it: then the
+// sender began anew (as RFC 3550, appendix A.1).
 #pragma once
 
 #include "plugin/descriptor.h"

@@ -36,6 +36,7 @@ set(debian_packages
   "libevent_extra-2.1.so.7=libevent-extra-2.1-7 (>= 2.1.8-stable)"
   "libfmt.so.9=libfmt9 (>= 9.1.0+ds1)"
   "libgcc_s.so.1=libgcc-s1 (>= 3.5)"
+  "libisal.so.2=libisal2 (>= 2.30.0)"
   "liblua5.4-c++.so.0=liblua5.4-0 (>= 5.4.4)"
   "libsqlite3.so.0=libsqlite3-0 (>= 3.20.0)"
   "libssl.so.3=libssl3 (>= 3.0.0)")

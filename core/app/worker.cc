@@ -1,8 +1,10 @@
 #include "worker.h"
 
 #include "base/log.h"
+#include "net/rudp_dialer.h"
 #include "net/session_status.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 
 #include <csignal>
@@ -29,6 +31,7 @@ Worker::~Worker() {
   // The loop turns no more: what it had put off is done while all that it refers to is still there.
   io_.run_retired();
   ends_.clear();
+  rudp_let_go_.clear();
   prepared_.reset();
   current_.reset();
   retired_.clear();
@@ -130,27 +133,74 @@ void Worker::switch_over() {
     Instance* instance = current_->instances[binding.service].get();
     if (!instance) continue;
     Ends ends;
-    if (auto node = before.extract(binding.listener.get())) {
+    if (auto node = before.extract(binding.listener.get()))
       ends = std::move(node.mapped());
-    } else {
-      const int descriptor = binding.listener->descriptor(index_);
-      ends.listener = binding.listener;
-      if (binding.transport == Transport::udp) {
-        const bool wildcard = binding.listener->actual().address.scope() == AddressScope::unspecified;
-        ends.port = std::make_unique<DatagramPort>(loop_, descriptor, wildcard);
-      } else {
-        ends.acceptor = std::make_unique<Acceptor>(loop_, descriptor, binding.transport, accept_pauses_);
-      }
-    }
+    else
+      ends = make_ends(binding, *instance);
     if (ends.acceptor) ends.acceptor->serve(instance, binding.transport);
     if (ends.port) ends.port->serve(instance);
+    if (ends.rudp) ends.rudp->serve(instance);
     ends_.emplace(binding.listener.get(), std::move(ends));
   }
   // What the new configuration no longer listens on: its waiting connections are served before it closes.
-  for (auto& [listener, ends] : before)
+  for (auto& [listener, ends] : before) {
     if (ends.acceptor) ends.acceptor->empty_queue();
+    let_go(std::move(ends));
+  }
   before.clear();
   if (old) retire(std::move(old));
+}
+
+namespace {
+
+bool protects(const Instance& instance) noexcept {
+  return instance.configuration.rudp && instance.configuration.rudp->key;
+}
+
+}  // namespace
+
+Worker::Ends Worker::make_ends(const Generation::Binding& binding, Instance& instance) {
+  Ends ends;
+  ends.listener = binding.listener;
+  const int descriptor = binding.listener->descriptor(index_);
+  const Address& address = binding.listener->actual().address;
+  if (binding.transport == Transport::udp) {
+    ends.port = std::make_unique<DatagramPort>(loop_, descriptor, address.scope() == AddressScope::unspecified);
+  } else if (binding.transport == Transport::rudp) {
+    // One of its own: its connections may outlive the listener.
+    auto port = RudpPort::make(loop_, fcntl(descriptor, F_DUPFD_CLOEXEC, 0), instance);
+    if (index_ == 0 && !protects(instance) && address.scope() != AddressScope::loopback)
+      log::print(LogLevel::warning, {instance.configuration.name},
+                 "{} has no key: what comes over it is not protected; give the service rudp = {{ key = \"…\" }}",
+                 binding.listener->actual().to_string());
+    if (!port)
+      log::print(LogLevel::error, {instance.configuration.name}, "cannot serve {}: {}",
+                 binding.listener->actual().to_string(), port.error());
+    else
+      ends.rudp = std::move(*port);
+  } else {
+    ends.acceptor = std::make_unique<Acceptor>(loop_, descriptor, binding.transport, accept_pauses_);
+  }
+  return ends;
+}
+
+void Worker::Ends::serve_nobody() noexcept {
+  if (acceptor) acceptor->serve(nullptr, Transport::tcp);
+  if (port) port->serve(nullptr);
+  if (rudp) rudp->serve(nullptr);
+}
+
+void Worker::let_go(Ends ends) {
+  ends.serve_nobody();
+  if (!ends.rudp) return;
+  RudpPort* port = ends.rudp.get();
+  rudp_let_go_.push_back(std::move(ends.rudp));
+  port->when_quiet([this, port] {
+    port->shut_down([this, port] {
+      io_.retire_later(
+          [this, port] { std::erase_if(rudp_let_go_, [port](const auto& one) { return one.get() == port; }); });
+    });
+  });
 }
 
 void Worker::retire(std::unique_ptr<WorkerGeneration> old) {
@@ -177,8 +227,19 @@ void Worker::instance_idle(WorkerGeneration* generation) {
         if (ends.port && instance) ends.port->forget(*instance);
     std::erase_if(retired_, [generation](const auto& one) { return one.get() == generation; });
     live_.fetch_sub(1, std::memory_order_relaxed);
-    if (draining_ && retired_.empty() && drained_) std::exchange(drained_, nullptr)();
+    check_drained();
   });
+}
+
+// The last session has ended; what it has written to a connection of rudp may still be under way.
+void Worker::check_drained() {
+  if (!draining_ || !retired_.empty() || current_ || !drained_) return;
+  auto left = std::make_shared<std::size_t>(rudp_let_go_.size() + 1);
+  const auto one_done = [left, done = std::exchange(drained_, nullptr)] {
+    if (--*left == 0) done();
+  };
+  for (const auto& port : rudp_let_go_) port->shut_down(one_done);
+  io_.rudp().shut_down(one_done);
 }
 
 void Worker::drain(Duration quiet, std::function<void()> done) {
@@ -187,8 +248,8 @@ void Worker::drain(Duration quiet, std::function<void()> done) {
     drained_ = std::move(done);
     for (auto& [listener, ends] : ends_) {
       if (ends.acceptor) ends.acceptor->empty_queue();
-      if (ends.acceptor) ends.acceptor->serve(nullptr, Transport::tcp);
-      if (ends.port) ends.port->serve(nullptr);
+      ends.serve_nobody();
+      if (ends.rudp) rudp_let_go_.push_back(std::move(ends.rudp));
     }
     ends_.clear();
     for (auto& old : retired_)
@@ -198,8 +259,8 @@ void Worker::drain(Duration quiet, std::function<void()> done) {
       for (auto& instance : current_->instances)
         if (instance) instance->drain(quiet);
       retire(std::move(current_));
-    } else if (retired_.empty() && drained_) {
-      std::exchange(drained_, nullptr)();
+    } else {
+      check_drained();
     }
   });
 }

@@ -11,6 +11,7 @@
 #include "net/acceptor.h"
 #include "net/datagram_port.h"
 #include "net/listener.h"
+#include "net/rudp_port.h"
 #include "net/worker_io.h"
 #include "plugin/instance.h"
 
@@ -84,7 +85,13 @@ class Worker {
     std::shared_ptr<BoundListener> listener;
     std::unique_ptr<Acceptor> acceptor;
     std::unique_ptr<DatagramPort> port;
+    std::unique_ptr<RudpPort> rudp;
+    void serve_nobody() noexcept;
   };
+  Ends make_ends(const Generation::Binding& binding, Instance& instance);
+  // No longer listened on: connections go on until their last stream has ended.
+  void let_go(Ends ends);
+  void check_drained();
   std::vector<ServiceFailure> build(std::shared_ptr<const Generation> generation);
   void switch_over();
   void retire(std::unique_ptr<WorkerGeneration> old);
@@ -105,6 +112,7 @@ class Worker {
   std::unique_ptr<WorkerGeneration> prepared_;
   std::vector<std::unique_ptr<WorkerGeneration>> retired_;
   std::map<BoundListener*, Ends> ends_;
+  std::vector<std::unique_ptr<RudpPort>> rudp_let_go_;
   std::function<void()> drained_;
   bool draining_ = false;
   std::promise<void> ended_;

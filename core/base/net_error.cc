@@ -88,6 +88,7 @@ std::string_view to_string(Transport transport) noexcept {
     case Transport::udp: return "udp";
     case Transport::tls: return "tls";
     case Transport::unix_stream: return "unix";
+    case Transport::rudp: return "rudp";
   }
   return "unknown";
 }

@@ -11,6 +11,7 @@
 #include "net/network.h"
 #include "net/proxy_protocol.h"
 #include "plugin/descriptor.h"
+#include "rudp/options.h"
 #include "store/store.h"
 
 #include <cstdint>
@@ -70,6 +71,7 @@ struct ServiceConfiguration {
   LimitOptions limits;
   std::optional<TlsOptions> tls;
   std::optional<ProxyOptions> proxy_protocol;
+  std::optional<rudp::ConnectionOptions> rudp;  // of its rudp:// listeners
   bool keep_alive = true;
   bool no_delay = true;
   std::uint32_t backlog = 1024;

@@ -2,7 +2,9 @@
 
 #include "config/limit_schema.h"
 #include "config/proxy_schema.h"
+#include "config/rudp_schema.h"
 #include "config/store_schema.h"
+#include "net/rudp_settings.h"
 #include "net/tls.h"
 
 #include <fmt/format.h>
@@ -45,9 +47,10 @@ constexpr Option kServiceOptions[] = {
     {.key = "name", .type = OptionType::text, .help = "its name in logs and statistics; default: the plugin's name"},
     {.key = "listen",
      .type = OptionType::address,
-     .help = "where it serves: tcp://, udp://, tls:// or unix://; port 0 takes any free one",
+     .help = "where it serves: tcp://, udp://, tls://, rudp:// or unix://; port 0 takes any free one",
      .list = true},
     {.key = "tls", .type = OptionType::table, .help = "for its tls:// listeners", .fields = kTlsFields},
+    {.key = "rudp", .type = OptionType::table, .help = "for its rudp:// listeners", .fields = kRudpFields},
     {.key = "proxy_protocol",
      .type = OptionType::table,
      .help = "its clients come through proxies, which say who they are in a PROXY header, version 1 or 2, before TLS; "
@@ -465,6 +468,13 @@ void read_service_options(const Value& table, const std::string& path, const std
   if (options.has("proxy_protocol"))
     read_proxy_protocol(options.table("proxy_protocol"), path + ".proxy_protocol", checker, service);
   if (options.has("tls")) read_tls(options.table("tls"), path + ".tls", config_folder, checker, service);
+  if (is_clean(checker, path + ".rudp")) {
+    auto rudp = read_rudp(rudp_target(options.table("rudp")), config_folder);
+    if (rudp)
+      service.rudp = *rudp;
+    else
+      checker.add(path + ".rudp", std::move(rudp.error()));
+  }
 }
 
 }  // namespace portolan

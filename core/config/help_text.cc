@@ -53,6 +53,7 @@ std::string transports_text(std::uint8_t transports) {
   if ((transports & kTcp) != 0) names.emplace_back("tcp");
   if ((transports & kUdp) != 0) names.emplace_back("udp");
   if ((transports & kTls) != 0) names.emplace_back("tls");
+  if ((transports & kRudp) != 0) names.emplace_back("rudp");
   if ((transports & kUnix) != 0) names.emplace_back("unix");
   if (names.empty()) return "none (it has no listeners)";
   return fmt::format("{}", fmt::join(names, ", "));

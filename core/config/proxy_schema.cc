@@ -17,10 +17,10 @@ void read_proxy_protocol(const Options& options, const std::string& path, Checke
   }
   if (service.listen.empty()) checker.add(path, "is given, but nothing listens");
   for (const Endpoint& endpoint : service.listen) {
-    if (endpoint.transport != Transport::udp) continue;
-    checker.add(path, fmt::format("a header in front of a stream is no matter of {}: give the udp:// listeners a "
+    if (endpoint.transport != Transport::udp && endpoint.transport != Transport::rudp) continue;
+    checker.add(path, fmt::format("a header in front of a stream is no matter of {}: give the {}:// listeners a "
                                   "service of their own",
-                                  endpoint.to_string()));
+                                  endpoint.to_string(), to_string(endpoint.transport)));
   }
   service.proxy_protocol = std::move(proxy);
 }

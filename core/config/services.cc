@@ -20,6 +20,7 @@ std::uint8_t transport_bit(Transport transport) {
     case Transport::udp: return kUdp;
     case Transport::tls: return kTls;
     case Transport::unix_stream: return kUnix;
+    case Transport::rudp: return kRudp;
   }
   return 0;
 }
@@ -29,6 +30,7 @@ std::string transports_text(std::uint8_t transports) {
   if ((transports & kTcp) != 0) names.emplace_back("tcp://");
   if ((transports & kUdp) != 0) names.emplace_back("udp://");
   if ((transports & kTls) != 0) names.emplace_back("tls://");
+  if ((transports & kRudp) != 0) names.emplace_back("rudp://");
   if ((transports & kUnix) != 0) names.emplace_back("unix://");
   return fmt::format("{}", fmt::join(names, ", "));
 }
@@ -90,8 +92,10 @@ void check_listeners(const ServiceConfiguration& service, const Value& table, co
     return;
   }
   bool has_tls = false;
+  bool has_rudp = false;
   for (const Endpoint& endpoint : service.listen) {
     has_tls = has_tls || endpoint.transport == Transport::tls;
+    has_rudp = has_rudp || endpoint.transport == Transport::rudp;
     if ((plugin.transports & transport_bit(endpoint.transport)) != 0) continue;
     checker.add(path + ".listen",
                 fmt::format("the plugin \"{}\" does not serve {} (\"{}\"); it serves {}", plugin.name,
@@ -107,13 +111,15 @@ void check_listeners(const ServiceConfiguration& service, const Value& table, co
   } else if (!has_tls && tls != nullptr) {
     checker.add(path + ".tls", fmt::format("is given, but the plugin \"{}\" does not serve tls://", plugin.name));
   }
+  if (!has_rudp && table.find("rudp") != nullptr) checker.add(path + ".rudp", "is given, but no listener is rudp://");
 }
 
-// What the kernel would refuse a second time: TLS runs over TCP.
+// What the kernel would refuse a second time: TLS runs over TCP, and rudp over UDP.
 std::string bind_key(const Endpoint& endpoint) {
   if (endpoint.transport == Transport::unix_stream) return "unix://" + endpoint.path;
   if (endpoint.address.port() == 0) return {};
-  const std::string_view family = endpoint.transport == Transport::udp ? "udp" : "tcp";
+  const bool datagrams = endpoint.transport == Transport::udp || endpoint.transport == Transport::rudp;
+  const std::string_view family = datagrams ? "udp" : "tcp";
   return fmt::format("{}://{}", family, endpoint.address.to_string());
 }
 

@@ -330,8 +330,9 @@ bool is_host_name(std::string_view text) noexcept {
 std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
   const std::size_t colon = text.find("://");
   if (colon == std::string_view::npos) {
-    return std::unexpected(fmt::format("\"{}\": the transport is missing; write tcp://{} (or udp://, tls://, unix://)",
-                                       text, text.empty() ? "127.0.0.1:80" : text));
+    return std::unexpected(
+        fmt::format("\"{}\": the transport is missing; write tcp://{} (or udp://, tls://, rudp://, unix://)", text,
+                    text.empty() ? "127.0.0.1:80" : text));
   }
   const std::string_view scheme = text.substr(0, colon);
   const std::string_view rest = text.substr(colon + 3);
@@ -342,11 +343,13 @@ std::expected<Endpoint, std::string> Endpoint::parse(std::string_view text) {
     result.transport = Transport::udp;
   } else if (scheme == "tls") {
     result.transport = Transport::tls;
+  } else if (scheme == "rudp") {
+    result.transport = Transport::rudp;
   } else if (scheme == "unix") {
     result.transport = Transport::unix_stream;
   } else {
-    return std::unexpected(
-        fmt::format("\"{}\": unknown transport \"{}\"; expected tcp://, udp://, tls:// or unix://", text, scheme));
+    return std::unexpected(fmt::format(
+        "\"{}\": unknown transport \"{}\"; expected tcp://, udp://, tls://, rudp:// or unix://", text, scheme));
   }
 
   if (result.transport == Transport::unix_stream) {

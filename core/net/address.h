@@ -74,7 +74,7 @@ bool is_host_name(std::string_view text) noexcept;
 // relative ("unix://x.sock"): it then belongs to the state directory. "unix://@name" is Linux's abstract namespace.
 struct Endpoint {
   Transport transport = Transport::tcp;
-  Address address;   // tcp, udp, tls
+  Address address;   // tcp, udp, tls, rudp
   std::string path;  // unix
   std::string name;  // of a target whose host is a name: `address` then has the port alone
 

@@ -4,6 +4,8 @@
 #include "base/net_error.h"
 #include "base/unique_fd.h"
 #include "config/core_schema.h"
+#include "net/rudp_dialer.h"
+#include "net/rudp_settings.h"
 #include "net/stream_connection.h"
 #include "net/worker_io.h"
 #include "plugin/instance.h"
@@ -33,6 +35,11 @@ std::expected<std::unique_ptr<OutboundTarget>, std::string> OutboundTarget::make
     const auto source = Address::parse(options.source);
     if (!source) return std::unexpected(fmt::format("source: {}", source.error()));
     target->source_ = *source;
+  }
+  if (target->transport() == Transport::rudp) {
+    auto rudp = read_rudp(options.rudp, folder);
+    if (!rudp) return std::unexpected(rudp.error());
+    target->rudp_ = std::move(*rudp);
   }
   if (target->transport() != Transport::tls) return target;
   const auto path = [&](std::string_view text) { return text.empty() ? std::string() : resolve_path(folder, text); };
@@ -112,6 +119,7 @@ socklen_t DialAttempt::socket_address(sockaddr_storage& out) const noexcept {
 void DialAttempt::try_next() noexcept {
   if (!addresses_.empty()) address_ = addresses_[next_];
   ++next_;
+  if (target_.transport() == Transport::rudp) return try_rudp();
   sockaddr_storage storage;
   const socklen_t length = socket_address(storage);
   UniqueFd descriptor(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -143,11 +151,16 @@ void DialAttempt::try_next() noexcept {
   descriptor.release();
 }
 
-bool DialAttempt::send_whole(int descriptor, std::span<const std::byte> bytes) noexcept {
-  // Nothing waits on a new connection: what it does not take at once, it never will.
-  const ssize_t sent = send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  if (sent >= 0 && static_cast<std::size_t>(sent) < bytes.size()) errno = ENOBUFS;
-  return sent == static_cast<ssize_t>(bytes.size());
+void DialAttempt::try_rudp() noexcept {
+  std::string problem = "out of memory";
+  contain("a stream of rudp", [&] {
+    auto stream = instance_.io.rudp().dial(address_, target_.source(), target_.rudp());
+    if (stream)
+      connection_ = StreamConnection::connect(instance_, std::move(*stream), address_, *this);
+    else
+      problem = std::move(stream.error());
+  });
+  if (!connection_) fail_later(NetError::system, std::move(problem));
 }
 
 std::unique_ptr<TlsSession> DialAttempt::begin_tls(int descriptor) const {

@@ -11,6 +11,7 @@
 #include "net/tls_client.h"
 #include "net/tls_session.h"
 #include "plugin/service.h"
+#include "rudp/options.h"
 
 #include <expected>
 #include <memory>
@@ -36,7 +37,8 @@ class OutboundTarget final : public Target {
 
   const Endpoint& endpoint() const noexcept { return endpoint_; }
   const Address& source() const noexcept { return source_; }
-  const TlsClientContext* tls() const noexcept { return tls_.get(); }  // of a tls:// target
+  const TlsClientContext* tls() const noexcept { return tls_.get(); }     // of a tls:// target
+  const rudp::ConnectionOptions& rudp() const noexcept { return rudp_; }  // of a rudp:// target
 
  private:
   OutboundTarget() = default;
@@ -44,6 +46,7 @@ class OutboundTarget final : public Target {
   Endpoint endpoint_;
   Address source_;
   std::shared_ptr<const TlsClientContext> tls_;
+  rudp::ConnectionOptions rudp_;
 };
 
 class DialAttempt final : public Dial, public TimeoutNode {
@@ -57,8 +60,8 @@ class DialAttempt final : public Dial, public TimeoutNode {
   static StreamHandler* succeed(DialAttempt* attempt, Stream& stream) noexcept;
   static void fail(DialAttempt* attempt, NetError why, std::string_view message) noexcept;
   socklen_t socket_address(sockaddr_storage& out) const noexcept;
-  // What goes in front of all else. False: errno says why it could not be sent.
-  bool send_preamble(int descriptor) const noexcept { return preamble_.empty() || send_whole(descriptor, preamble_); }
+  // What goes in front of all else.
+  std::span<const std::byte> preamble() const noexcept { return preamble_; }
   // Null when out of memory.
   std::unique_ptr<TlsSession> begin_tls(int descriptor) const;
   // It takes longer than the callback that began it: from now on there is a timer for its timeout.
@@ -69,10 +72,10 @@ class DialAttempt final : public Dial, public TimeoutNode {
               std::span<const std::byte> preamble);
   ~DialAttempt();
   void start();
-  static bool send_whole(int descriptor, std::span<const std::byte> bytes) noexcept;
   void resolved(const std::expected<CachedName, ResolveFailure>& result) noexcept;
   void try_addresses(const CachedName& name) noexcept;
   void try_next() noexcept;
+  void try_rudp() noexcept;
   void fail_later(NetError why, std::string message) noexcept;
   void timed_out() noexcept;
   void report(NetError why) noexcept;

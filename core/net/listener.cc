@@ -56,7 +56,9 @@ std::unexpected<std::string> failed(const Endpoint& endpoint, int error) {
   return std::unexpected(bind_error(endpoint, error));
 }
 
-bool is_stream(const Endpoint& endpoint) noexcept { return endpoint.transport != Transport::udp; }
+bool is_stream(const Endpoint& endpoint) noexcept {
+  return endpoint.transport != Transport::udp && endpoint.transport != Transport::rudp;
+}
 
 UniqueFd make_socket(const Endpoint& endpoint) {
   const int family = endpoint.transport == Transport::unix_stream ? AF_UNIX
@@ -110,6 +112,7 @@ bool stale(const Endpoint& endpoint) {
 std::string BoundListener::key(const Endpoint& endpoint) {
   Endpoint socket = endpoint;
   if (socket.transport == Transport::tls) socket.transport = Transport::tcp;
+  if (socket.transport == Transport::rudp) socket.transport = Transport::udp;
   return socket.to_string();
 }
 

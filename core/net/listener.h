@@ -42,7 +42,7 @@ class BoundListener {
   const Endpoint& actual() const noexcept { return actual_; }
   int descriptor(unsigned worker) const noexcept { return sockets_[worker % sockets_.size()].get(); }
   std::size_t sockets() const noexcept { return sockets_.size(); }
-  // What two listeners may not share: tcp and tls are the same socket.
+  // What two listeners may not share: tcp and tls are the same socket, and so are udp and rudp.
   static std::string key(const Endpoint& endpoint);
 
  private:

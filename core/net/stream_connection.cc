@@ -29,8 +29,9 @@ constexpr int kDropRounds = 4;
 void StreamConnection::accept(Instance& instance, int descriptor, const Address& peer, Transport transport,
                               ClientEntry* client) noexcept {
   StreamConnection* stream = nullptr;
+  Carrier carrier{.descriptor = descriptor};
   contain("a new session", [&] {
-    stream = new StreamConnection(instance, descriptor, peer, transport, client, nullptr);
+    stream = new StreamConnection(instance, carrier, peer, transport, client, nullptr);
     if (transport == Transport::tls) stream->tls_ = TlsSession::accept(*instance.tls, descriptor);
   });
   if (!stream) {
@@ -45,34 +46,59 @@ void StreamConnection::accept(Instance& instance, int descriptor, const Address&
   stream->update_events();
 }
 
+void StreamConnection::accept(Instance& instance, std::unique_ptr<RudpStream> rudp, const Address& peer,
+                              ClientEntry* client) noexcept {
+  StreamConnection* stream = nullptr;
+  Carrier carrier{.rudp = std::move(rudp)};
+  contain("a new session",
+          [&] { stream = new StreamConnection(instance, carrier, peer, Transport::rudp, client, nullptr); });
+  if (!stream) return instance.session_ended(client);
+  if (stream->open_handler()) stream->update_events();
+}
+
 StreamConnection* StreamConnection::connect(Instance& instance, int descriptor, const Address& peer,
                                             Transport transport, DialAttempt& attempt) noexcept {
   StreamConnection* stream = nullptr;
+  Carrier carrier{.descriptor = descriptor};
   contain("a new connection",
-          [&] { stream = new StreamConnection(instance, descriptor, peer, transport, nullptr, &attempt); });
+          [&] { stream = new StreamConnection(instance, carrier, peer, transport, nullptr, &attempt); });
   // On this machine the handshake is over by the time that this callback ends: it is looked at then, which spares the
   // event in most cases, and a look that comes too early costs one system call.
   if (stream) stream->mark();
   return stream;
 }
 
-StreamConnection::StreamConnection(Instance& instance, int descriptor, const Address& peer, Transport transport,
+StreamConnection* StreamConnection::connect(Instance& instance, std::unique_ptr<RudpStream> rudp, const Address& peer,
+                                            DialAttempt& attempt) noexcept {
+  StreamConnection* stream = nullptr;
+  Carrier carrier{.rudp = std::move(rudp)};
+  contain("a new connection",
+          [&] { stream = new StreamConnection(instance, carrier, peer, Transport::rudp, nullptr, &attempt); });
+  if (stream) stream->mark();
+  return stream;
+}
+
+StreamConnection::StreamConnection(Instance& instance, Carrier& carrier, const Address& peer, Transport transport,
                                    ClientEntry* client, DialAttempt* attempt)
     : instance_(instance),
       attempt_(attempt),
+      rudp_(std::move(carrier.rudp)),
       client_(client),
       id_(instance.io.next_session_id()),
       started_(instance.io.now()),
       last_activity_(started_),
       peer_(peer),
-      descriptor_(descriptor),
+      descriptor_(carrier.descriptor),
       transport_(transport),
       state_(attempt                       ? State::connecting
              : transport == Transport::tls ? State::handshake
                                            : State::open),
       counted_(instance.statistics && !attempt),
       outbound_(attempt != nullptr) {
-  event_.bind(instance.io.loop(), descriptor, &StreamConnection::on_event, this);
+  if (rudp_)
+    rudp_->bind(&StreamConnection::on_event, this);
+  else
+    event_.bind(instance.io.loop(), descriptor_, &StreamConnection::on_event, this);
   had_message_ = outbound_ || instance_.limits.first_message_timeout == Duration::zero();
   queue_ = outbound_ ? &instance_.outbound : had_message_ ? &instance_.active : &instance_.awaiting;
   queue_->add(*this, started_);
@@ -121,6 +147,12 @@ void StreamConnection::advance() noexcept {
 }
 
 void StreamConnection::advance_connect() noexcept {
+  if (rudp_) {
+    if (rudp_->state() == RudpStream::State::open) return connected();
+    if (rudp_->state() == RudpStream::State::failed) return fail_connect(rudp_->failure(), rudp_->message());
+    attempt_->wait();
+    return update_events();
+  }
   // Asked again, connect(2) says how the first call went.
   sockaddr_storage storage;
   const socklen_t length = attempt_->socket_address(storage);
@@ -131,7 +163,18 @@ void StreamConnection::advance_connect() noexcept {
     }
     return fail_connect(net_error_of(errno), std::strerror(errno));
   }
-  if (!attempt_->send_preamble(descriptor_)) return fail_connect(net_error_of(errno), std::strerror(errno));
+  connected();
+}
+
+void StreamConnection::connected() noexcept {
+  // Nothing waits on a new connection: what it does not take at once, it never will.
+  if (const auto preamble = attempt_->preamble(); !preamble.empty()) {
+    const std::ptrdiff_t sent =
+        rudp_ ? rudp_->send(preamble) : ::send(descriptor_, preamble.data(), preamble.size(), MSG_NOSIGNAL);
+    if (sent != static_cast<std::ptrdiff_t>(preamble.size()))
+      return fail_connect(sent >= 0 || rudp_ ? NetError::system : net_error_of(errno),
+                          sent >= 0 || rudp_ ? std::strerror(ENOBUFS) : std::strerror(errno));
+  }
   if (transport_ != Transport::tls) {
     open_handler();
     return;
@@ -240,7 +283,7 @@ void StreamConnection::end_output_now() noexcept {
   // One way only from here. (The session of a join is moved by its join.)
   if (!outbound_ && !joined_ && state_ == State::open && had_message_) move_to(instance_.half_open);
   if (tls_) tls_->shutdown();
-  shutdown(descriptor_, SHUT_WR);
+  rudp_ ? rudp_->finish() : static_cast<void>(shutdown(descriptor_, SHUT_WR));
 }
 
 void StreamConnection::linger() noexcept {
@@ -264,10 +307,9 @@ void StreamConnection::mark() noexcept {
 void StreamConnection::drop_lingering_input() noexcept {
   // Straight from the socket: what comes is not wanted, in TLS or not.
   for (int round = 0; round < kDropRounds; ++round) {
-    const ssize_t count = recv(descriptor_, instance_.io.read_buffer(), WorkerIo::kReadSize, 0);
-    if (count > 0) continue;
-    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    return destroy(NetError::none);
+    const Got got = receive_plain({instance_.io.read_buffer(), WorkerIo::kReadSize});
+    if (got.end || got.failed) return destroy(NetError::none);
+    if (got.bytes == 0) return;
   }
 }
 
@@ -285,13 +327,19 @@ void StreamConnection::update_events() noexcept {
   }
   if (state_ != State::lingering && (unsent() || want_write_ || (joined_ && joined_->waits_in_pipe())))
     wanted |= IoEvent::kWrite;
-  if (event_.want(wanted)) return;
+  if (want(wanted)) return;
   log::print(LogLevel::error, {instance_.configuration.name, id_},
              "cannot watch the connection of {}: {}; it is closed", info().peer, std::strerror(errno));
   // Not from inside a callback of the handler: the worker settles it.
   failure_ = NetError::system;
   close_asked_ = true;
   mark();
+}
+
+bool StreamConnection::want(short events) noexcept {
+  if (!rudp_) return event_.want(events);
+  rudp_->want(events);
+  return true;
 }
 
 void StreamConnection::settle_marked() noexcept {
@@ -303,7 +351,7 @@ void StreamConnection::settle_marked() noexcept {
     if (close_asked_) destroy(NetError::none);
     return;
   }
-  if (unsent() && !(event_.wanted() & IoEvent::kWrite) && !flush_pending()) return;
+  if (unsent() && !(wanted() & IoEvent::kWrite) && !flush_pending()) return;
   finish_callback();
 }
 
@@ -349,6 +397,7 @@ void StreamConnection::cut(Refusal reason, bool blamed) noexcept {
 bool StreamConnection::reusable() const noexcept {
   if (state_ != State::open || close_asked_ || peer_ended_ || output_ended_ || end_output_asked_) return false;
   if (input_ || unsent() || joined_) return false;
+  if (rudp_) return !rudp_->readable();
   std::byte byte;
   return recv(descriptor_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
@@ -377,9 +426,9 @@ void StreamConnection::destroy(NetError why) noexcept {
   if (reset_asked_ || (unsent() && why != NetError::none)) {
     // What the peer got is not whole: a FIN would say that it is.
     const struct ::linger cut{.l_onoff = 1, .l_linger = 0};
-    setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &cut, sizeof cut);
+    rudp_ ? rudp_->cut() : static_cast<void>(setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &cut, sizeof cut));
   }
-  ::close(descriptor_);
+  if (!rudp_) ::close(descriptor_);
   Instance& instance = instance_;
   ClientEntry* client = client_;
   const bool session = !outbound_;

@@ -1,4 +1,4 @@
-// A connection on a stream transport: the socket, what waits in both directions, and the plugin's handler. Either a
+// A connection on a stream transport: the socket (or the stream of rudp), what waits in both directions, and the plugin's handler. Either a
 // session, accepted from a listener, or outbound, dialed by the service (net/dial_attempt.h).
 //
 // Deletes itself when it has ended; its instance's queues know it until then. The data path is: read into the
@@ -9,6 +9,7 @@
 
 #include "event/io_event.h"
 #include "net/address.h"
+#include "net/rudp_stream.h"
 #include "net/timeout_queue.h"
 #include "net/tls_session.h"
 #include "plugin/service.h"
@@ -34,9 +35,14 @@ class StreamConnection final : public Stream, public TimeoutNode {
   // Takes over the descriptor, which has passed the limits (`client` is given back at the end).
   static void accept(Instance& instance, int descriptor, const Address& peer, Transport transport,
                      ClientEntry* client) noexcept;
+  // The same for a stream of a rudp connection.
+  static void accept(Instance& instance, std::unique_ptr<RudpStream> stream, const Address& peer,
+                     ClientEntry* client) noexcept;
   // Takes over a descriptor on which connect(2) is under way or done; `attempt` is told how it went, from the loop or
   // when the callback that runs now ends. Null when out of memory.
   static StreamConnection* connect(Instance& instance, int descriptor, const Address& peer, Transport transport,
+                                   DialAttempt& attempt) noexcept;
+  static StreamConnection* connect(Instance& instance, std::unique_ptr<RudpStream> stream, const Address& peer,
                                    DialAttempt& attempt) noexcept;
 
   // ---- Stream: what the plugin sees ----
@@ -111,7 +117,12 @@ class StreamConnection final : public Stream, public TimeoutNode {
   enum class Hold : std::uint8_t { none, output, rate, turn };
   enum class Sent : std::uint8_t { all, some, failed };
 
-  StreamConnection(Instance& instance, int descriptor, const Address& peer, Transport transport, ClientEntry* client,
+  // One of the two that carry it: a descriptor, or a stream of rudp.
+  struct Carrier {
+    int descriptor = -1;
+    std::unique_ptr<RudpStream> rudp = nullptr;
+  };
+  StreamConnection(Instance& instance, Carrier& carrier, const Address& peer, Transport transport, ClientEntry* client,
                    DialAttempt* attempt);
   ~StreamConnection();
 
@@ -119,6 +130,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   void handle(short events) noexcept;
   void advance() noexcept;
   void advance_connect() noexcept;
+  void connected() noexcept;
   void fail_connect(NetError why, std::string_view message) noexcept;
   void advance_handshake() noexcept;
   bool open_handler() noexcept;
@@ -136,6 +148,11 @@ class StreamConnection final : public Stream, public TimeoutNode {
     bool failed = false;
   };
   Got receive(std::span<std::byte> into) noexcept;
+  Got receive_plain(std::span<std::byte> into) noexcept;
+  bool want(short events) noexcept;
+  short wanted() const noexcept { return rudp_ ? rudp_->wanted() : event_.wanted(); }
+  // Its bytes are those of a descriptor.
+  bool spliceable() const noexcept { return !tls_ && !rudp_; }
   void count_input(std::size_t bytes) noexcept;
   void count_output(std::size_t bytes) noexcept;
   Sent send_now(std::span<const std::byte> data, std::size_t& taken) noexcept;
@@ -187,6 +204,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   std::unique_ptr<SplicePipe> pipe_;  // what was received and goes to joined_, in bulk
   IoEvent event_;
   std::unique_ptr<TlsSession> tls_;
+  std::unique_ptr<RudpStream> rudp_;                // in the descriptor's place
   std::unique_ptr<std::vector<std::byte>> input_;   // received, not consumed
   std::unique_ptr<std::vector<std::byte>> output_;  // written, not taken by the kernel
   mutable std::unique_ptr<std::string> peer_text_;
@@ -202,7 +220,7 @@ class StreamConnection final : public Stream, public TimeoutNode {
   std::uint64_t messages_ = 0;
   NetError failure_ = NetError::none;
   Address peer_;
-  int descriptor_;
+  int descriptor_;  // -1: rudp_
   Transport transport_;
   State state_;
   Hold hold_ = Hold::none;

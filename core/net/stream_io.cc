@@ -160,7 +160,7 @@ void StreamConnection::reset() noexcept {
 
 void StreamConnection::pause() noexcept {
   paused_ = self_paced_ = true;
-  if (!in_turn_ && (event_.wanted() & IoEvent::kRead)) update_events();
+  if (!in_turn_ && (wanted() & IoEvent::kRead)) update_events();
 }
 
 void StreamConnection::resume() noexcept {
@@ -182,6 +182,7 @@ void StreamConnection::refuse(Refusal reason, bool blamed) noexcept {
 
 NetAddress StreamConnection::local_address() const noexcept {
   if (destination_) return *destination_;
+  if (rudp_) return rudp_->local().plain();
   sockaddr_storage storage;
   socklen_t length = sizeof storage;
   if (getsockname(descriptor_, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};
@@ -245,7 +246,14 @@ void StreamConnection::keep_output(std::span<const std::byte> rest) {
 StreamConnection::Sent StreamConnection::send_now(std::span<const std::byte> data, std::size_t& taken) noexcept {
   taken = 0;
   want_write_ = false;
-  if (!tls_) {
+  if (rudp_) {
+    const std::ptrdiff_t sent = rudp_->send(data);
+    if (sent < 0) {
+      failure_ = rudp_->output_failure();
+      return Sent::failed;
+    }
+    taken = static_cast<std::size_t>(sent);
+  } else if (!tls_) {
     const ssize_t sent = send(descriptor_, data.data(), data.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
       failure_ = net_error_of(errno);
@@ -284,22 +292,38 @@ void StreamConnection::count_input(std::size_t bytes) noexcept {
 
 // ---- Input ---------------------------------------------------------------------------------------------------
 
+// Past TLS, if there is any.
+StreamConnection::Got StreamConnection::receive_plain(std::span<std::byte> into) noexcept {
+  Got got;
+  if (rudp_) {
+    got.bytes = rudp_->receive(into);
+    got.again = got.bytes < into.size();
+    got.end = got.bytes == 0 && rudp_->ended();
+    if (got.bytes || got.end || rudp_->failure() == NetError::none) return got;
+    failure_ = rudp_->failure();
+    got.failed = true;
+    return got;
+  }
+  const ssize_t count = recv(descriptor_, into.data(), into.size(), 0);
+  if (count > 0) {
+    got.bytes = static_cast<std::size_t>(count);
+    // Less than there was room for: the socket is empty, which spares a read that finds nothing.
+    got.again = got.bytes < into.size();
+  } else if (count == 0) {
+    got.end = true;
+  } else if (errno == EAGAIN || errno == EINTR) {
+    got.again = true;
+  } else {
+    failure_ = net_error_of(errno);
+    got.failed = true;
+  }
+  return got;
+}
+
 StreamConnection::Got StreamConnection::receive(std::span<std::byte> into) noexcept {
   Got got;
   if (!tls_) {
-    const ssize_t count = recv(descriptor_, into.data(), into.size(), 0);
-    if (count > 0) {
-      got.bytes = static_cast<std::size_t>(count);
-      // Less than there was room for: the socket is empty, which spares a read that finds nothing.
-      got.again = got.bytes < into.size();
-    } else if (count == 0) {
-      got.end = true;
-    } else if (errno == EAGAIN || errno == EINTR) {
-      got.again = true;
-    } else {
-      failure_ = net_error_of(errno);
-      got.failed = true;
-    }
+    got = receive_plain(into);
   } else {
     while (got.bytes < into.size()) {
       const auto result = tls_->read(into.subspan(got.bytes));

@@ -156,7 +156,7 @@ bool StreamConnection::pass_on() noexcept {
       peer_ended_ = true;
       return pass_end();
     }
-    if (got.bytes >= kBulkEvent && !tls_ && !sink.tls_) bulk_ = true;
+    if (got.bytes >= kBulkEvent && spliceable() && sink.spliceable()) bulk_ = true;
     if (got.again || taken < got.bytes) return true;
     if (bulk_) return pass_on_by_splice();
   }

@@ -1,5 +1,6 @@
 #include "worker_io.h"
 
+#include "net/rudp_dialer.h"
 #include "script/bus.h"
 #include "stream_connection.h"
 
@@ -25,6 +26,8 @@ WorkerIo::WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox)
   spare_buffers_.reserve(kMostSpareBuffers);
 }
 
+WorkerIo::~WorkerIo() { run_retired(); }
+
 void WorkerIo::post(std::function<void()> task) {
   mailbox_ ? mailbox_->post(std::move(task)) : retire_later(std::move(task));
 }
@@ -38,6 +41,11 @@ NameCache& WorkerIo::names() {
   if (!resolver_) resolver_ = std::make_unique<Resolver>(loop_);
   if (!names_) names_ = std::make_unique<NameCache>(loop_, *resolver_);
   return *names_;
+}
+
+RudpDialer& WorkerIo::rudp() {
+  if (!rudp_) rudp_ = std::make_unique<RudpDialer>(loop_);
+  return *rudp_;
 }
 
 std::unique_ptr<std::vector<std::byte>> WorkerIo::take_buffer() {

@@ -18,6 +18,7 @@
 
 namespace portolan {
 
+class RudpDialer;
 class ScriptBus;
 class StreamConnection;
 
@@ -43,7 +44,7 @@ class WorkerIo {
 
   // `mailbox` is that of the loop; null in tests that have one thread.
   WorkerIo(Loop& loop, unsigned worker, Mailbox* mailbox = nullptr);
-  ~WorkerIo() { run_retired(); }
+  ~WorkerIo();
 
   Loop& loop() noexcept { return loop_; }
   unsigned worker() const noexcept { return worker_; }
@@ -64,6 +65,7 @@ class WorkerIo {
   void set_store(StoreAccess& store) noexcept { store_ = &store; }
   StoreAccess& store() noexcept { return *store_; }
   NameCache& names();  // made when it is first wanted; throws when it cannot be
+  RudpDialer& rudp();  // likewise
 
   // What a stream keeps its unsent output in. Empty, and used again: whoever writes to many streams at once would allocate
   // and free as many times otherwise.
@@ -104,6 +106,7 @@ class WorkerIo {
   StoreAccess* store_ = &no_store();
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<NameCache> names_;
+  std::unique_ptr<RudpDialer> rudp_;
   std::vector<std::unique_ptr<std::vector<std::byte>>> spare_buffers_;
   std::vector<StreamConnection*> marked_;
   std::set<std::pair<Duration, StreamConnection*>> resumes_;

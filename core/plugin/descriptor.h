@@ -19,7 +19,7 @@
 namespace portolan {
 
 // Raised whenever a type in this file or in service.h changes its layout or meaning.
-inline constexpr std::uint32_t kContractVersion = 4;
+inline constexpr std::uint32_t kContractVersion = 5;
 
 using Duration = std::chrono::nanoseconds;
 
@@ -34,7 +34,7 @@ enum class OptionType : std::uint8_t {
   duration,  // "30s", "1h30m"; min..max in seconds
   size,      // "64KiB"; min..max in bytes
   rate,      // "100/s", "1MiB/s", or a number per second; 0 switches a limit off; min..max per second
-  address,   // tcp://127.0.0.1:80, udp://[::1]:53, tls://0.0.0.0:443, unix:///run/x.sock
+  address,   // tcp://127.0.0.1:80, udp://[::1]:53, tls://0.0.0.0:443, rudp://0.0.0.0:7, unix:///run/x.sock
   target,    // the same, to connect to: the host may be a name, the port is not 0
   table,     // the keys in `fields`
 };
@@ -123,7 +123,14 @@ enum class Placement : std::uint8_t {
 };
 
 // A set of transports, as bits.
-enum Transports : std::uint8_t { kTcp = 1, kUdp = 2, kTls = 4, kUnix = 8, kStreams = kTcp | kTls | kUnix };
+enum Transports : std::uint8_t {
+  kTcp = 1,
+  kUdp = 2,
+  kTls = 4,
+  kUnix = 8,
+  kRudp = 16,  // reliable UDP: each stream that a peer opens is a session
+  kStreams = kTcp | kTls | kUnix | kRudp
+};
 
 class Context;
 class Service;

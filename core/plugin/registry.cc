@@ -139,7 +139,7 @@ std::string Registry::check(const Descriptor& descriptor) {
   if (!is_word(descriptor.name)) return "its name is not 1 to 32 of a-z, 0-9 and _";
   if (descriptor.summary.empty()) return "it has no summary";
   if (descriptor.make == nullptr) return "it has no make function";
-  constexpr unsigned kAllTransports = kTcp | kUdp | kTls | kUnix;
+  constexpr unsigned kAllTransports = kTcp | kUdp | kTls | kUnix | kRudp;
   if ((descriptor.transports & ~kAllTransports) != 0) return "it names transports that do not exist";
   if (descriptor.placement > Placement::single_worker) return "it has no known placement";
   if (std::string wrong = check_schema(descriptor.options); !wrong.empty()) return wrong;

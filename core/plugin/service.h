@@ -51,7 +51,7 @@ enum class NetError : std::uint8_t {
   system,  // none of the above: a local failure, with its errno
 };
 
-enum class Transport : std::uint8_t { tcp, udp, tls, unix_stream };
+enum class Transport : std::uint8_t { tcp, udp, tls, unix_stream, rudp };
 
 enum class LogLevel : std::uint8_t { error, warning, info, debug };
 
@@ -81,7 +81,7 @@ class Question {
   ~Question() = default;
 };
 
-// A connected peer of a stream transport (tcp, tls, unix). Owned by core; valid until on_close has returned.
+// A connected peer of a stream transport (tcp, tls, unix, rudp). Owned by core; valid until on_close has returned.
 class Stream {
  public:
   // Call before each message that is handled. True: handle it; it is counted as one message of `bytes`. False: not
@@ -125,7 +125,7 @@ class Stream {
   virtual void resume() noexcept = 0;
 
   // From now on core itself passes on what each of the two receives to the other, in both directions: small pieces by
-  // read and write, bulk by splice(2), TLS by copy. What the handlers left unconsumed goes first. An end is passed on as
+  // read and write, bulk by splice(2), TLS and rudp by copy. What the handlers left unconsumed goes first. An end is passed on as
   // an end once all before it is delivered, a reset as a reset; who does not read holds back who sends. No on_data,
   // on_end or on_sent comes any more; on_close comes for both streams when both have ended, or one has failed: with the
   // failure for that one, and NetError::closed for the other.
@@ -386,10 +386,21 @@ struct TlsTarget {
   std::string_view pins = {};  // SHA-256 of the peer's public key (RFC 7469 section 2.4), base64, separated by commas
   bool verify = true;          // the chain and the name; pins are compared even without
 };
+struct RudpTarget {
+  std::string_view key = {};       // pre-shared, as text; empty: none, so no protection
+  std::string_view key_file = {};  // instead: in its first line
+  std::string_view congestion = "model";
+  std::string_view redundancy = "fec";
+  double rate = 0;      // bytes a second, of congestion "fixed"
+  double max_rate = 0;  // 0: no limit
+  Duration idle_timeout = std::chrono::seconds(30);
+  Duration keep_alive = std::chrono::seconds(10);
+};
 struct TargetOptions {
-  std::string_view address;      // tcp://, tls://, udp:// with a number or a name and a port; unix://
+  std::string_view address;      // tcp://, tls://, udp://, rudp:// with a number or a name and a port; unix://
   std::string_view source = {};  // local address to connect from; empty: the system's choice
   TlsTarget tls = {};
+  RudpTarget rudp = {};
 };
 
 class DialHandler {

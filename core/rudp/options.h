@@ -52,6 +52,8 @@ struct ConnectionOptions {
   std::uint64_t max_streams = 128;                // that the peer may have open at a time
   std::size_t max_message = 64 * 1024;            // bytes of one message, sent or received
   std::size_t max_datagram = 1472;                // UDP payload that path MTU discovery goes up to; 1200 to 8972
+
+  friend bool operator==(const ConnectionOptions&, const ConnectionOptions&) = default;
 };
 
 struct CloseReason {

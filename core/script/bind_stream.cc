@@ -409,11 +409,41 @@ bool pool_options(lua_State* state, int index, PoolOptions& options) {
   return wanted;
 }
 
+// The texts that a RudpTarget of a call has views of.
+struct RudpTexts {
+  std::string key, key_file, congestion, redundancy;
+};
+
+void rudp_options(lua_State* state, int table, RudpTexts& texts, RudpTarget& rudp) {
+  texts = {.key = text_field(state, table, "key"),
+           .key_file = text_field(state, table, "key_file"),
+           .congestion = text_field(state, table, "congestion"),
+           .redundancy = text_field(state, table, "redundancy")};
+  rudp.key = texts.key;
+  rudp.key_file = texts.key_file;
+  if (!texts.congestion.empty()) rudp.congestion = texts.congestion;
+  if (!texts.redundancy.empty()) rudp.redundancy = texts.redundancy;
+  const auto rate = [&](const char* name, double& value) {
+    if (push_field(state, table, name) != LUA_TNIL) value = luaL_checknumber(state, -1);
+    lua_pop(state, 1);
+    if (!(value >= 0)) luaL_error(state, "rudp.%s is a number of bytes a second", name);
+  };
+  rate("rate", rudp.rate);
+  rate("max_rate", rudp.max_rate);
+  const auto duration = [&](const char* name, Duration& value) {
+    if (push_field(state, table, name) != LUA_TNIL) value = check_duration(state, -1);
+    lua_pop(state, 1);
+  };
+  duration("idle_timeout", rudp.idle_timeout);
+  duration("keep_alive", rudp.keep_alive);
+}
+
 int dial(lua_State* state) {
   ScriptService& service = check_service(state);
   TargetOptions options{.address = check_text(state, 1)};
   const Duration timeout = timeout_option(state, 2, kDialTimeout);
   std::string source, name, ca, certificate, key, pins;
+  RudpTexts rudp;
   PoolOptions pooling;
   bool pooled = false;
   if (!lua_isnoneornil(state, 2)) {
@@ -429,6 +459,11 @@ int dial(lua_State* state) {
       pins = text_field(state, tls, "pins");
       if (push_field(state, tls, "verify") != LUA_TNIL) options.tls.verify = lua_toboolean(state, -1) != 0;
       lua_pop(state, 1);
+    }
+    lua_pop(state, 1);
+    if (push_field(state, 2, "rudp") != LUA_TNIL) {
+      luaL_checktype(state, -1, LUA_TTABLE);
+      rudp_options(state, lua_gettop(state), rudp, options.rudp);
     }
     lua_pop(state, 1);
   }
@@ -454,8 +489,8 @@ int dial(lua_State* state) {
 
 constexpr LuaFunction kFunctions[] = {
     {"dial", &dial, "(address, options?) -> stream | nil, reason",
-     "connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }, pool = "
-     "true "
+     "connects: tcp://, tls://, rudp://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }, "
+     "rudp = { key, key_file, congestion, max_rate, … }, pool = true "
      "or { max (64), idle (8), idle_timeout (60s) }: one that was released, or a new one"},
 };
 

@@ -81,9 +81,11 @@ void ScriptService::cancel_where(Which which, const char* reason) noexcept {
 }
 
 std::expected<std::shared_ptr<const OutboundTarget>, std::string> ScriptService::target(const TargetOptions& options) {
-  const std::string key =
-      fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", options.address, options.source, options.tls.name, options.tls.ca,
-                  options.tls.certificate, options.tls.key, options.tls.pins, options.tls.verify);
+  const std::string key = fmt::format(
+      "{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{}", options.address, options.source,
+      options.tls.name, options.tls.ca, options.tls.certificate, options.tls.key, options.tls.pins, options.tls.verify,
+      options.rudp.key, options.rudp.key_file, options.rudp.congestion, options.rudp.redundancy, options.rudp.rate,
+      options.rudp.max_rate, options.rudp.idle_timeout.count(), options.rudp.keep_alive.count());
   if (const auto known = targets_.find(key); known != targets_.end()) return known->second;
   auto made = OutboundTarget::make(options, host_.configuration.folder);
   if (!made) return std::unexpected(made.error());

@@ -45,7 +45,7 @@ function task:cancel() end
 ---@return boolean
 function task:is_done() end
 
---- connects: tcp://, tls://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }, pool = true or { max (64), idle (8), idle_timeout (60s) }: one that was released, or a new one
+--- connects: tcp://, tls://, rudp://, unix://; options: timeout (10s), source, tls = { name, ca, pins, verify, … }, rudp = { key, key_file, congestion, max_rate, … }, pool = true or { max (64), idle (8), idle_timeout (60s) }: one that was released, or a new one
 ---@param address string
 ---@param options? table
 ---@return portolan.stream|nil

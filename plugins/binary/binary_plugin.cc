@@ -68,7 +68,7 @@ extern const Descriptor plugin_binary;
 const Descriptor plugin_binary = {
     .name = "binary",
     .summary = "length-prefixed frames: echoed, reversed, or answered by a script",
-    .transports = kTcp | kUdp | kTls | kUnix,
+    .transports = kStreams | kUdp,
     .placement = Placement::every_worker,
     .options = kOptions,
     .hooks = kHooks,

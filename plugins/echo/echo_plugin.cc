@@ -95,7 +95,7 @@ extern const Descriptor plugin_echo;
 const Descriptor plugin_echo = {
     .name = "echo",
     .summary = "sends back what it receives, as bytes or line by line",
-    .transports = kTcp | kUdp | kTls | kUnix,
+    .transports = kStreams | kUdp,
     .placement = Placement::every_worker,
     .options = kOptions,
     .hooks = kHooks,

@@ -2,6 +2,7 @@
 // What it cannot say is checked by validate_settings (settings.h).
 #pragma once
 
+#include "config/rudp_schema.h"
 #include "plugin/descriptor.h"
 #include "plugins/relay/backend.h"
 #include "plugins/relay/breaker.h"
@@ -59,6 +60,7 @@ inline constexpr Option kBackendFields[] = {
      .help = "the PROXY header that this one gets; default: send_proxy of the service",
      .choices = "none|v1|v2"},
     {.key = "tls", .type = OptionType::table, .help = "how a tls:// backend is checked", .fields = kBackendTlsFields},
+    {.key = "rudp", .type = OptionType::table, .help = "how a rudp:// backend is spoken to", .fields = kRudpFields},
 };
 
 inline constexpr Option kRetryFields[] = {

@@ -49,9 +49,9 @@ Service* make(Context& context, const Options& options, Problems& problems) noex
     auto set = state->set_for(settings.set);
     std::vector<const Target*> targets;
     for (std::size_t at = 0; at < set->members().size(); ++at) {
-      const Target* target =
-          context.target({.address = set->members()[at].settings.address, .tls = settings.tls[at].target()},
-                         fmt::format("backends[{}]", at + 1), problems);
+      const Target* target = context.target(
+          {.address = set->members()[at].settings.address, .tls = settings.tls[at].target(), .rudp = settings.rudp[at]},
+          fmt::format("backends[{}]", at + 1), problems);
       if (!target) return nullptr;
       targets.push_back(target);
     }

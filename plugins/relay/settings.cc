@@ -1,5 +1,6 @@
 #include "plugins/relay/settings.h"
 
+#include "config/rudp_schema.h"
 #include "net/address.h"
 #include "plugins/relay/fault_set.h"
 
@@ -83,6 +84,9 @@ void validate_tls(const Options& backend, bool checks, const std::string& path, 
   if (checks && backend.text("address").starts_with("unix://")) {
     problems.add(path, "is unix://: health.check = \"tls\" needs tcp:// or tls://");
   }
+  if (checks && backend.text("address").starts_with("rudp://")) {
+    problems.add(path, "is rudp://: health.check = \"tls\" needs tcp:// or tls://");
+  }
   if (!backend.has("tls")) return;
   const Options& tls = backend.table("tls");
   if (!checks && !backend.text("address").starts_with("tls://")) {
@@ -98,6 +102,11 @@ void validate_tls(const Options& backend, bool checks, const std::string& path, 
     problems.add(fmt::format("{}.tls.pins[{}]", path, at + 1),
                  R"(is no SHA-256 in base64: expected 44 characters, the last of them "=")");
   }
+}
+
+void validate_rudp(const Options& backend, const std::string& path, Problems& problems) {
+  if (backend.has("rudp") && !backend.text("address").starts_with("rudp://"))
+    problems.add(path + ".rudp", fmt::format("needs a rudp:// address, and this one is {}", backend.text("address")));
 }
 
 void validate_backends(const Options& options, Problems& problems) {
@@ -121,6 +130,7 @@ void validate_backends(const Options& options, Problems& problems) {
                    fmt::format("{} and backends[1] are not of one kind: either all are udp:// or none is", address));
     }
     validate_tls(backend, checks_tls(options), path, problems);
+    validate_rudp(backend, path, problems);
   }
 }
 
@@ -149,7 +159,8 @@ void validate_transports(const Options& options, Problems& problems) {
   const std::uint8_t fits = datagrams ? kUdp : kStreams;
   if ((options.listens() & ~fits) == 0) return;
   problems.add("listen", datagrams ? "the backends are udp://: so is what it listens on"
-                                   : "the backends are streams: expected tcp://, tls:// or unix://, and a service of "
+                                   : "the backends are streams: expected tcp://, tls://, rudp:// or unix://, and a "
+                                     "service of "
                                      "its own for udp://");
 }
 
@@ -294,6 +305,7 @@ RelaySettings read_settings(const Options& options) {
                                      .max_sessions = number(backend, "max_sessions"),
                                      .rate = backend.number("rate")});
     settings.tls.push_back(read_tls(backend.table("tls")));
+    settings.rudp.push_back(rudp_target(backend.table("rudp")));
     // A check of the handshake alone: nothing was said about the certificate.
     if (checks_tls(options) && !backend.has("tls") && !backend.text("address").starts_with("tls://"))
       settings.tls.back().verify = false;

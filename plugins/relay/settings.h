@@ -53,6 +53,7 @@ struct BackendTls {
 struct RelaySettings {
   SetSettings set;
   std::vector<BackendTls> tls;                // for each backend of the set
+  std::vector<RudpTarget> rudp;               // likewise; views into the options
   std::vector<SendProxySettings> send_proxy;  // likewise
   BalanceSettings balance;
   Duration connect_timeout{};

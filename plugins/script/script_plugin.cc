@@ -81,7 +81,7 @@ extern const Descriptor plugin_script;
 const Descriptor plugin_script = {
     .name = "script",
     .summary = "a protocol of your own, written in Lua",
-    .transports = kTcp | kUdp | kTls | kUnix,
+    .transports = kStreams | kUdp,
     .listens_always = false,
     .placement = Placement::every_worker,
     .options = kOptions,

@@ -244,11 +244,7 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
     ConnectionEngine* engine = state.find(in.u64());
     if (in.failed() || !engine || engine->peer() != from) return;
     switch (type) {
-      case packet_type::kAccept: {
-        const std::uint64_t peer_id = in.u64();
-        engine->on_accept(in, peer_id, now);
-        break;
-      }
+      case packet_type::kAccept: engine->on_accept(in, now); break;
       case packet_type::kRetry: {
         const Bytes cookie = in.rest();
         if (cookie.size() <= 255) engine->on_retry(cookie, now);

@@ -153,7 +153,7 @@ bool ConnectionEngine::read_parameters(Reader& in) {
   return true;
 }
 
-void ConnectionEngine::on_accept(Reader& in, std::uint64_t peer_id, Duration now) {
+void ConnectionEngine::on_accept(Reader& in, Duration now) {
   now_ = now;
   if (state_ != State::connecting) return;
   const Bytes message = in.bytes(in.u16());
@@ -165,9 +165,9 @@ void ConnectionEngine::on_accept(Reader& in, std::uint64_t peer_id, Duration now
     return;
   }
   Reader parameters(payload->view());
-  const std::uint64_t named = parameters.u64();
+  const std::uint64_t peer_id = parameters.u64();
   const Bytes token = parameters.bytes(16);
-  if (named != peer_id || !read_parameters(parameters)) return;
+  if (!read_parameters(parameters)) return end(CloseReason::Kind::protocol, 0, "an answer that is malformed");
   const auto secrets = handshake_->split();
   if (!secrets) return;
   sealer_.emplace(secrets->cipher, secrets->outgoing);
@@ -194,7 +194,9 @@ void ConnectionEngine::become_open(Duration now) {
 }
 
 void ConnectionEngine::on_retry(Bytes cookie, Duration now) {
-  if (state_ != State::connecting || !cookie_.empty()) return;
+  // One for each INITIAL. A later one stands: the first may have been spoilt, or a forgery.
+  if (state_ != State::connecting || retried_at_ >= initial_sent_at_) return;
+  retried_at_ = now;
   cookie_.assign(cookie.begin(), cookie.end());
   initials_ = 0;
   initial_due_at_ = now;
@@ -245,7 +247,6 @@ bool ConnectionEngine::build_accept(Train& train, std::span<std::byte> buffer) {
   out.u8(packet_type::kAccept);
   out.u32(kVersion);
   out.u64(peer_id_);
-  out.u64(own_id_);
   out.u16(static_cast<std::uint16_t>(first_message_.size()));
   out.bytes(first_message_);
   accept_due_ = false;
@@ -266,8 +267,8 @@ Duration ConnectionEngine::deadline(Duration now) const noexcept {
     case State::draining: return close_due_ || !end_told_ ? now : close_until_;
     case State::open: break;
   }
-  Duration next = std::min({last_received_at_ + idle_timeout_, recovery_.deadline(), acknowledger_.deadline()});
-  if (options_.keep_alive > Duration::zero()) next = std::min(next, last_sent_at_ + options_.keep_alive);
+  Duration next = std::min(
+      {last_received_at_ + idle_timeout_, recovery_.deadline(), acknowledger_.deadline(), keep_alive_at()});
   if (fec_encoder_) next = std::min(next, fec_encoder_->deadline());
   if (candidate_) next = std::min(next, candidate_->due_at);
   if (response_) next = now;
@@ -301,7 +302,7 @@ void ConnectionEngine::on_timeout(Duration now) {
     return end(CloseReason::Kind::idle, 0, "nothing was heard from the peer");
   recovery_.on_timeout(now);
   if (fec_encoder_) fec_encoder_->close(now);
-  if (options_.keep_alive > Duration::zero() && now - last_sent_at_ >= options_.keep_alive) ping_due_ = true;
+  if (now >= keep_alive_at()) ping_due_ = true;
   if (candidate_ && now >= candidate_->due_at && candidate_->sent >= 5) candidate_.reset();
 }
 

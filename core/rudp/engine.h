@@ -66,7 +66,7 @@ class ConnectionEngine final : FrameOwner {
   bool failed() const noexcept { return state_ == State::closed && problem_; }
 
   void on_data_packet(const Address& from, const Address& to, std::span<std::byte> packet, Duration now);
-  void on_accept(Reader& in, std::uint64_t peer_id, Duration now);
+  void on_accept(Reader& in, Duration now);
   void on_retry(Bytes cookie, Duration now);
   void on_versions(Reader& in);
   void on_refused(HandshakeError why, std::uint8_t code);
@@ -144,6 +144,11 @@ class ConnectionEngine final : FrameOwner {
   void on_mtu_probe(std::size_t bytes, bool acknowledged) override;
   void on_large_packet_fate(bool acknowledged) override;
 
+  // When a PING is due; never, mostly.
+  Duration keep_alive_at() const noexcept {
+    const bool wanted = initiator_ && options_.keep_alive > Duration::zero() && !ping_due_;
+    return wanted ? last_sent_at_ + options_.keep_alive : Duration::max();
+  }
   void wake() noexcept { owner_.on_engine_wake(); }
 
   EngineOwner& owner_;
@@ -165,6 +170,7 @@ class ConnectionEngine final : FrameOwner {
   Duration began_at_;
   Duration initial_sent_at_{};
   Duration initial_due_at_{};
+  Duration retried_at_{};
   unsigned initials_ = 0;
   unsigned refusals_ = 0;
   bool accept_due_ = false;

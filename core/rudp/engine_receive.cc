@@ -236,8 +236,8 @@ ConnectionEngine::Problem ConnectionEngine::read_fec_repair(Reader& in) {
 
 ConnectionEngine::Problem ConnectionEngine::take_recovered(std::span<const FecDecoder::Packet> packets) {
   for (const FecDecoder::Packet& packet : packets) {
-    // It may have been received before its block was known.
-    if (!replay_.is_new(packet.number)) continue;
+    // It may have been received before its block was known; and should it still come, it is not read again.
+    if (!replay_.accept(packet.number)) continue;
     ++packets_recovered_;
     acknowledger_.on_recovered(packet.number, now_);
     bool counts = false;

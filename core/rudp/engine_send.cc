@@ -146,7 +146,7 @@ void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
   }
   streams_.write_control(out, packet);
   if (messages_.wants_to_send()) {
-    packet.deadline = messages_.next_lifetime() > Duration::zero();
+    packet.deadline = messages_.next_lifetime() > Duration::zero() && !messages_.has_datagrams();
     messages_.write(out, packet, now_);
   }
   streams_.write_data(out, packet);

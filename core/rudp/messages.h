@@ -35,6 +35,7 @@ class Messages {
   void clear_whole() noexcept { whole_.clear(); }
 
   bool wants_to_send() const noexcept { return !ready_.empty() || !datagrams_.empty(); }
+  bool has_datagrams() const noexcept { return !datagrams_.empty(); }
   // What goes next has a deadline: redundancy is for it. Its lifetime, or zero.
   Duration next_lifetime() const noexcept;
   // Drops what is too late, and appends frames while there is room.

@@ -44,7 +44,9 @@ struct ConnectionOptions {
 
   Duration idle_timeout = std::chrono::seconds(30);       // without a packet from the peer; 1 s to 1 h
   Duration handshake_timeout = std::chrono::seconds(10);  // from connect to the peer's answer
-  Duration keep_alive{};                                  // a PING after so long without a packet sent; 0: none
+  // The side that connected sends a PING when it has sent nothing for so long: so that a NAT does not forget it, and that the
+  // peer learns of its new address where it did. 0: none.
+  Duration keep_alive = std::chrono::seconds(10);
 
   std::size_t send_buffer = 4 * 1024 * 1024;      // bytes written and not yet acknowledged, over all streams
   std::size_t stream_window = 16 * 1024 * 1024;   // most that one stream receives ahead of its reader

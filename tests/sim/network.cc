@@ -59,6 +59,7 @@ bool Network::run(Duration until, const std::function<bool()>& done) {
       if (event.what) {
         event.what();
       } else if (endpoints_[event.to] && event.target == addresses_[event.to]) {
+        if (getenv("TR")) fprintf(stderr, "%.4f to %s type %02x size %zu from %s\n", (now_.count()-1000000000000)*1e-9, event.to == kNear ? "near" : "far", (unsigned)event.data[0], event.data.size(), event.source.to_string().c_str());
         endpoints_[event.to]->receive(event.source, event.target, event.data, now_);
       }
     }

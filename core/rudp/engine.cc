@@ -14,8 +14,8 @@ namespace {
 constexpr Duration kFirstRepeat = std::chrono::milliseconds(150);
 constexpr Duration kMostRepeat = std::chrono::seconds(1);
 constexpr std::size_t kMostReason = 256;
-// A refusal is not authenticated: one alone may be a forgery, when the genuine answer is still on its way.
-constexpr unsigned kRefusals = 2;
+// A refusal is not authenticated: it may be a forgery, or of what was spoilt on its way, while a genuine answer still comes.
+constexpr unsigned kRefusals = 4;
 constexpr std::size_t kMostFrames = 1500;  // bytes, of a packet that is protected by repairs
 
 // What both sides have to agree on without sending it.

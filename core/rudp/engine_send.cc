@@ -123,12 +123,15 @@ void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
     out.u8(static_cast<std::uint8_t>(FrameType::ping));
     ping_due_ = false;
   }
-  if (!twice_.empty() && out.room() >= twice_.size()) {
-    out.bytes(twice_);
-    packet = twice_packet_;
-    packet.deadline = false;
+  if (!twice_.empty()) {
+    const bool fits = out.room() >= twice_.size();  // not when the path's datagrams have become smaller
+    if (fits) {
+      out.bytes(twice_);
+      packet = twice_packet_;
+      packet.deadline = false;
+    }
     twice_.clear();
-    return;
+    if (fits) return;
   }
   // Repairs have packets of their own: a packet that is protected holds none.
   if (fec_encoder_ && !wants_protection()) {

@@ -9,7 +9,8 @@ namespace portolan::rudp {
 namespace {
 
 constexpr double kLossMemory = 256;  // packets over which loss is averaged
-constexpr unsigned kMostProbesBackOff = 6;
+// Between two probes: so soon an outage is known to be over. Two small packets hurt nobody.
+constexpr Duration kMostWait = std::chrono::seconds(2);
 constexpr unsigned kPersistent = 3;  // probe timeouts in a row after which the path is no longer believed in
 
 }  // namespace
@@ -252,7 +253,8 @@ void Recovery::forget_settled(Duration now) noexcept {
 Duration Recovery::deadline() const noexcept {
   if (loss_at_ != Duration::max()) return loss_at_;
   if (counted_in_flight_ == 0 || probes_ > 0) return Duration::max();
-  return last_counted_sent_at_ + probe_timeout() * (1LL << std::min(probe_count_, kMostProbesBackOff));
+  const Duration first = probe_timeout();
+  return last_counted_sent_at_ + std::min<Duration>(first * (1LL << std::min(probe_count_, 10U)), std::max(first, kMostWait));
 }
 
 void Recovery::on_timeout(Duration now) {

@@ -136,7 +136,12 @@ void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
   // Repairs have packets of their own: a packet that is protected holds none.
   if (fec_encoder_ && !wants_protection()) {
     while (const auto repair = fec_encoder_->front()) {
-      if (out.room() < kMostFecRepair + repair->symbol.size()) break;
+      const std::size_t size = kMostFecRepair + repair->symbol.size();
+      if (size > out.size() + out.room()) {  // the path's packets have become smaller than it
+        fec_encoder_->pop();
+        continue;
+      }
+      if (size > out.room()) break;
       out.u8(static_cast<std::uint8_t>(FrameType::fec_repair));
       out.varint(repair->block);
       out.varint(repair->sources);

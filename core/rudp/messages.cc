@@ -76,7 +76,13 @@ bool Messages::put(Writer& out, SentPacket& packet, std::uint64_t number, const 
 void Messages::write(Writer& out, SentPacket& packet, Duration now) {
   while (!datagrams_.empty()) {
     const std::vector<std::byte>& data = datagrams_.front();
-    if (out.room() < 1 + varint_size(data.size()) + data.size()) break;
+    const std::size_t size = 1 + varint_size(data.size()) + data.size();
+    if (size > out.size() + out.room()) {  // the path's packets have become smaller than it
+      ++expired_;
+      datagrams_.pop_front();
+      continue;
+    }
+    if (size > out.room()) break;
     out.u8(static_cast<std::uint8_t>(FrameType::datagram));
     out.varint(data.size());
     out.bytes(data);

@@ -50,6 +50,11 @@ bool Network::run(Duration until, const std::function<bool()>& done) {
       now_ = std::max(now_, until);
       return false;
     }
+    still_ = next > now_ ? 0 : still_ + 1;
+    if (still_ == kStill) {
+      stuck_ = true;
+      return false;
+    }
     now_ = std::max(now_, next);
     for (const auto& endpoint : endpoints_)
       if (endpoint && endpoint->deadline() <= now_) endpoint->on_timeout(now_);
@@ -59,7 +64,6 @@ bool Network::run(Duration until, const std::function<bool()>& done) {
       if (event.what) {
         event.what();
       } else if (endpoints_[event.to] && event.target == addresses_[event.to]) {
-        if (getenv("TR")) fprintf(stderr, "%.4f to %s type %02x size %zu from %s\n", (now_.count()-1000000000000)*1e-9, event.to == kNear ? "near" : "far", (unsigned)event.data[0], event.data.size(), event.source.to_string().c_str());
         endpoints_[event.to]->receive(event.source, event.target, event.data, now_);
       }
     }

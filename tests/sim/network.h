@@ -34,6 +34,8 @@ class Network {
   void at(Duration time, std::function<void()> what);
   // Until `done` or this time, or until nothing is left that could happen. True: done.
   bool run(Duration until, const std::function<bool()>& done);
+  // An endpoint has a deadline again and again and does nothing: on a real loop it would take all of a processor.
+  bool stuck() const noexcept { return stuck_; }
   // Something was called on an endpoint from outside.
   void settle();
 
@@ -49,6 +51,7 @@ class Network {
       return at != other.at ? at > other.at : order > other.order;
     }
   };
+  static constexpr unsigned kStill = 100'000;
   void transmit(Side from);
 
   Duration now_ = std::chrono::seconds(1000);
@@ -57,6 +60,8 @@ class Network {
   std::array<std::unique_ptr<rudp::Endpoint>, 2> endpoints_;
   std::priority_queue<Event> events_;
   std::uint64_t order_ = 0;
+  unsigned still_ = 0;
+  bool stuck_ = false;
   std::vector<std::byte> buffer_;
   std::mt19937_64 random_;
 };

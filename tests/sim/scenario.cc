@@ -358,6 +358,7 @@ Verdict play_scenario(std::uint64_t seed) {
     return near.connection() && (far.connection() || restarted) && near.delivered_to(far) && far.delivered_to(near);
   };
   const bool done = network.run(begin + patience, over);
+  if (network.stuck()) verdict.problem = "a deadline that nothing comes of";
   if (!verdict.problem.empty()) return verdict;
   if (restarted && (near.closed || !done)) {
     // What the old one had is gone; near must have been told, at the latest when nothing was heard for so long.

@@ -81,6 +81,7 @@ class RudpDialer::Host final : public RudpHost {
   bool told_ = false;
 };
 
+RudpDialer::RudpDialer(Loop& loop) : loop_(loop) {}
 RudpDialer::~RudpDialer() = default;
 
 std::expected<std::unique_ptr<RudpStream>, std::string> RudpDialer::dial(const Address& to, const Address& source,

@@ -15,7 +15,7 @@ namespace portolan {
 
 class RudpDialer {
  public:
-  explicit RudpDialer(Loop& loop) : loop_(loop) {}
+  explicit RudpDialer(Loop& loop);
   ~RudpDialer();
 
   // Begins a stream: it is accepted, or fails, later. The error is a sentence without the target, about this machine.

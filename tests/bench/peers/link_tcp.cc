@@ -1,6 +1,7 @@
 // The kernel's TCP with a congestion control of choice, as a peer of the link bench (link_peer.h):
 //   link_tcp send FILE HOST PORT CC     link_tcp receive FILE PORT CC
 //   link_tcp fetch FILE HOST PORT CC    link_tcp serve FILE PORT CC      the other way round: who connects, receives
+//   link_tcp pass HOST PORT CC          connects, and hands the socket over stdout to ssh (ProxyUseFdpass), which cannot choose
 //   link_tcp say COUNT HOST PORT CC     link_tcp hear FILE PORT CC
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -96,6 +97,23 @@ int hear(int fd, const char* path) {
   return 0;
 }
 
+int pass(int fd) {
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof fd)> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof fd);
+  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  return ::sendmsg(STDOUT_FILENO, &message, 0) == 1 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -105,6 +123,8 @@ int main(int argc, char** argv) {
     if (mode == "send") return send_file(connected(), argv[2]);
     if (mode == "fetch") return receive_file(connected(), argv[2]);
     if (mode == "say") return say(connected(), std::atoi(argv[2]));
+  } else if (argc == 5 && mode == "pass") {
+    return pass(connect_to(argv[2], argv[3], argv[4]));
   } else if (argc == 5) {
     const auto accepted = [&] { return accept_one(argv[3], argv[4]); };
     if (mode == "receive") return receive_file(accepted(), argv[2]);

@@ -14,6 +14,7 @@
 namespace portolan::bench {
 namespace {
 
+constexpr int kSeeds = 3;
 constexpr double kPayloadShare = 1450.0 / 1514;  // of a full packet on the wire, at the least that UDP or TCP needs
 constexpr double kShortRttMs = 20;
 constexpr double kSteadyShare = 0.95;
@@ -110,7 +111,7 @@ Cell measure_cell(const Options& options, const LinkPeers& peers, double rtt_ms,
                             .rtt_ms = rtt_ms,
                             .loss_percent = loss_percent,
                             .limit_seconds = options.link.limit_seconds};
-  for (conditions.seed = 1; conditions.seed <= options.link.seeds; ++conditions.seed) {
+  for (conditions.seed = 1; conditions.seed <= options.link.seeds.value_or(kSeeds); ++conditions.seed) {
     for (FileSeries& series : cell.all) {
       if (!series.unavailable.empty() || interrupted()) continue;
       progress.begin(
@@ -206,7 +207,7 @@ Table cell_table(const Cell& cell, const LinkBenchOptions& link) {
   Table table{
       "rudp",
       fmt::format("{} MB over {} Mbit/s, queue {} ms, RTT {} ms, loss {} % each way; median of {}", link.megabytes,
-                  link.megabits_per_second, link.queue_ms, cell.rtt_ms, cell.loss_percent, link.seeds),
+                  link.megabits_per_second, link.queue_ms, cell.rtt_ms, cell.loss_percent, link.seeds.value_or(kSeeds)),
       {{"megabits_per_second", "Mbit/s", 1},
        {"percent_of_ceiling", "% of ceiling", 1},
        {"steady_megabits_per_second", "steady", 1},
@@ -285,8 +286,8 @@ std::vector<Table> bench_rudp_bulk(const Options& options) {
   peers.make_payload(link.megabytes);
   int able = 0;
   for (const LinkPeer& peer : LinkPeers::of_files()) able += link.wants(peer.key) && peers.unavailable(peer).empty();
-  LinkProgress progress("rudp",
-                        able * link.seeds * static_cast<int>(link.rtt_ms.size()) * static_cast<int>(losses.size()));
+  LinkProgress progress("rudp", able * link.seeds.value_or(kSeeds) * static_cast<int>(link.rtt_ms.size()) *
+                                    static_cast<int>(losses.size()));
   std::vector<Cell> cells;
   std::vector<Table> tables;
   for (const double rtt_ms : link.rtt_ms) {

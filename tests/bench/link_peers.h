@@ -48,6 +48,7 @@ class LinkPeers {
   double received_bytes() const;
   // Whether it is the payload, byte for byte.
   bool received_is_payload() const;
+  const std::string& received_directory() const { return into_; }
   std::string received_file() const { return into_ + "/payload"; }
 
   // Runs a pair; a near end that failed is a failure.

@@ -77,9 +77,8 @@ std::optional<Result<void>> set(LinkBenchOptions& link, std::string_view name, c
     return check_keys(name, link.peers, kLinkPeerKeys);
   }
   if (name == "--seeds") {
-    const auto seeds = whole_number(value, 1, kMaxRounds);
-    if (!seeds) return Failure(fmt::format("--seeds takes 1 to {}, and not \"{}\"", kMaxRounds, value));
-    link.seeds = *seeds;
+    link.seeds = whole_number(value, 1, kMaxRounds);
+    if (!link.seeds) return Failure(fmt::format("--seeds takes 1 to {}, and not \"{}\"", kMaxRounds, value));
     return Result<void>();
   }
   for (const LinkNumber& option : kLinkNumbers) {
@@ -188,8 +187,9 @@ std::string usage() {
       "of the link benches (rudp):\n"
       "  --peers LIST      of ours,bulk,bbr,cubic,ngtcp2,enet,udt,scp\n"
       "  --rtt LIST        in ms (20,100)\n"
-      "  --loss LIST       in percent (0,1,5,10,20)\n"
-      "  --seeds N         runs of every cell, each with a seed of its own; the median counts (3)\n"
+      "  --loss LIST       in percent (0,1,5,10,20; messages 1,5,10)\n"
+      "  --seeds N         runs of every cell, each with a seed of its own; the median counts (3; share and messages "
+      "1)\n"
       "  --size MB         of the file (25)\n"
       "  --limit S         for a run; what is not there by then is cut (60)\n"
       "  --rate MBIT       of the link (50)\n"

@@ -29,7 +29,7 @@ struct LinkBenchOptions {
   double queue_ms = 50;
   double megabytes = 25;
   double limit_seconds = 60;  // for one run
-  int seeds = 3;
+  std::optional<int> seeds;   // a bench has its own number
 
   bool wants(std::string_view key) const;
 };

@@ -64,7 +64,7 @@ double ceiling(const LinkBenchOptions& link, double loss_percent) {
 
 // ---- Runs --------------------------------------------------------------------------------------------------
 
-// What came out of the link from a quarter of the time to almost its end, as payload: so much of it as of all that came.
+// What came out of the link from a quarter of the time to almost its end, as payload: so much of it as of all.
 double steady_goodput(const WayFigures& way, double seconds, double payload_bytes) {
   const auto from = static_cast<std::size_t>(seconds * 10 * 0.25);
   const auto to = std::min(way.tenths.size(), static_cast<std::size_t>(seconds * 10 * 0.95));

@@ -1,5 +1,5 @@
-// How late small messages come over a link that loses packets: 200 bytes, 100 a second, whatever became of those before.
-// Latency is from the moment at which a message was due to the moment at which the far program has it.
+// How late small messages come over a link that loses packets: 200 bytes, 100 a second, whatever became of those
+// before. Latency is from the moment at which a message was due to the moment at which the far program has it.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// What a flow leaves of a link to one of the kernel's TCP that starts at the same moment, and the queue that it keeps when
-// it is alone. The link is clean, and its drop-tail queue one bandwidth-delay product.
+// What a flow leaves of a link to one of the kernel's TCP that starts at the same moment, and the queue that it keeps
+// when it is alone. The link is clean, and its drop-tail queue one bandwidth-delay product.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 // propagation delay. So loss costs the sender what it costs on a radio link: the bottleneck has carried the packet.
 //
 // Owned by the emulator's loop, one thread. Time is since the link's start. Everything random is drawn from generators
-// that the seed fixes, one for each kind: the n-th packet that leaves the bottleneck is lost or not whatever else is on.
+// that the seed fixes, one for each kind: the n-th packet to leave the bottleneck is lost or not whatever else is on.
 #pragma once
 
 #include <chrono>

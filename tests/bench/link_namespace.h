@@ -22,8 +22,8 @@ class NetworkNamespace {
   static Result<NetworkNamespace> create();
 
   // A device whose packets are read and written one at a time, each behind a virtio_net_hdr of kHeaderBytes, without
-  // segmentation offload: what a sender hands over in one piece is cut before it is read here. Checksums are left to the
-  // device, as any network card offers.
+  // segmentation offload: what a sender hands over in one piece is cut before it is read here. Checksums are left to
+  // the device, as any network card offers.
   static constexpr std::size_t kHeaderBytes = 10;
   Result<Descriptor> open_device(const NamespaceShape& shape) const;
 

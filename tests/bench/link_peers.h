@@ -63,7 +63,7 @@ class LinkPeers {
   double payload_bytes_ = 0;
 };
 
-// What remains of a long bench, told on stderr: a run takes as long as those of the same peer did so far.
+// What remains of a long bench, told on stderr, at the pace that it had so far.
 class LinkProgress {
  public:
   LinkProgress(std::string bench, int runs) : bench_(std::move(bench)), runs_(runs) {}

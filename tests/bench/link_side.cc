@@ -36,15 +36,22 @@ pid_t start_shell(const std::string& command) {
   ::_exit(127);
 }
 
-void signal_children(int signal) {
-  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", ::getpid()));
-  for (pid_t child = 0; children >> child;) ::kill(child, signal);
+std::set<pid_t> children() {
+  std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", ::getpid()));
+  std::set<pid_t> all;
+  for (pid_t child = 0; file >> child;) all.insert(child);
+  return all;
 }
 
-// Those that are orphaned while they are ended become the keeper's, and the next turn finds them.
+// Those that are orphaned while they are ended become the keeper's, and the next turn finds them. Each is asked once:
+// to some a second SIGTERM means that they should not take leave.
 void end_all() {
-  for (int turn = 0; turn < kStopSeconds * 100 + 200; ++turn) {
-    signal_children(turn < kStopSeconds * 100 ? SIGTERM : SIGKILL);
+  std::set<pid_t> asked;
+  for (int turn = 0; turn < (kStopSeconds + 2) * 100; ++turn) {
+    const bool patient = turn < kStopSeconds * 100;
+    for (const pid_t child : children()) {
+      if (!patient || asked.insert(child).second) ::kill(child, patient ? SIGTERM : SIGKILL);
+    }
     timespec a_while{0, 10'000'000};
     ::nanosleep(&a_while, nullptr);
     pid_t gone = 0;

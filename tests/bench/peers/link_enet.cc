@@ -1,4 +1,4 @@
-// ENet as a peer of the link bench (link_peer.h), with reliable packets on one channel and everything else at its default.
+// ENet as a peer of the link bench (link_peer.h), with reliable packets on one channel, and else at its defaults.
 #include <enet/enet.h>
 
 #include <string_view>

@@ -1,12 +1,13 @@
-// What the programs at the ends of the link bench share, whatever they speak: the file that they carry, and the messages
-// whose latency is measured. Each is one process, one thread; what fails ends it with a line on stderr.
+// What the programs at the ends of the link bench share, whatever they speak: the file that they carry, and the
+// messages whose latency is measured. Each is one process; what fails ends it with a line on stderr.
 //
 //   PROGRAM send FILE HOST PORT ...     PROGRAM receive FILE PORT ...
 //   PROGRAM say COUNT HOST PORT ...     PROGRAM hear FILE PORT ...
 //
-// A file goes as its size (u64 BE) and its bytes; when the receiver has written all it answers kDone, and the sender ends
-// with 0 when that has come. A message is 200 bytes and starts with its number and the moment at which it was due, on
-// the monotonic clock that both ends share; `hear` writes a line `NUMBER MICROSECONDS` for each that came.
+// A file goes as its size (u64 BE) and its bytes; when the receiver has written all it answers kDone, and the sender
+// ends with 0 when that has come. A message is 200 bytes and starts with its number and the moment at which it was due,
+// on the monotonic clock that both ends share; `hear` writes a line `NUMBER MICROSECONDS` for each that came, and may
+// be ended by SIGTERM.
 #pragma once
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // The kernel's TCP with a congestion control of choice, as a peer of the link bench (link_peer.h):
 //   link_tcp send FILE HOST PORT CC     link_tcp receive FILE PORT CC
 //   link_tcp fetch FILE HOST PORT CC    link_tcp serve FILE PORT CC      the other way round: who connects, receives
-//   link_tcp pass HOST PORT CC          connects, and hands the socket over stdout to ssh (ProxyUseFdpass), which cannot choose
+//   link_tcp pass HOST PORT CC          connects, and hands the socket to ssh (ProxyUseFdpass), which cannot choose
 //   link_tcp say COUNT HOST PORT CC     link_tcp hear FILE PORT CC
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -42,18 +42,6 @@ struct VirtioHeader {
 static_assert(sizeof(VirtioHeader) == NetworkNamespace::kHeaderBytes);
 constexpr std::uint8_t kNeedsChecksum = 1;
 
-// Back to where this process was, however the function ends.
-class Visit {
- public:
-  Visit() : home_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {}
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
-  ~Visit() { ::setns(home_.get(), CLONE_NEWNET); }
-
- private:
-  Descriptor home_;
-};
-
 void name_device(ifreq& request, const char* name) { std::strncpy(request.ifr_name, name, IFNAMSIZ - 1); }
 
 bool bring_up(int socket, const char* name) {
@@ -88,8 +76,12 @@ bool set_address6(const std::string& address) {
 
 }  // namespace
 
+NamespaceVisit::NamespaceVisit() : home_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {}
+
+NamespaceVisit::~NamespaceVisit() { ::setns(home_.get(), CLONE_NEWNET); }
+
 Result<NetworkNamespace> NetworkNamespace::create() {
-  const Visit visit;
+  const NamespaceVisit visit;
   if (::unshare(CLONE_NEWNET) < 0) return Failure(error_text("cannot make a network namespace (it takes root)"));
   Descriptor file{::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
   const Descriptor socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
@@ -104,7 +96,7 @@ Result<void> NetworkNamespace::enter() const {
 }
 
 Result<Descriptor> NetworkNamespace::open_device(const NamespaceShape& shape) const {
-  const Visit visit;
+  const NamespaceVisit visit;
   if (auto entered = enter(); !entered) return Failure(entered.error());
   Descriptor device{::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
   if (!device) return Failure(error_text("cannot open /dev/net/tun"));

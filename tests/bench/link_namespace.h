@@ -16,6 +16,18 @@ struct NamespaceShape {
   int mtu = 1500;
 };
 
+// Takes this process back to the namespace that it was in, however the function ends.
+class NamespaceVisit {
+ public:
+  NamespaceVisit();
+  NamespaceVisit(const NamespaceVisit&) = delete;
+  NamespaceVisit& operator=(const NamespaceVisit&) = delete;
+  ~NamespaceVisit();
+
+ private:
+  Descriptor home_;
+};
+
 class NetworkNamespace {
  public:
   // With the loopback up and what of TCP's limits is a namespace's own set so that no peer is bound by them.

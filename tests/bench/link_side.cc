@@ -82,6 +82,9 @@ void end_all() {
 
 Result<LinkSide> LinkSide::start(const NetworkNamespace& network, const std::vector<std::string>& commands) {
   const pid_t parent = ::getpid();
+  // The keeper is born there: listening_ports() looks at its namespace from the first moment.
+  const NamespaceVisit visit;
+  if (auto entered = network.enter(); !entered) return Failure(entered.error());
   const pid_t pid = ::fork();
   if (pid < 0) return Failure(error_text("cannot fork"));
   if (pid > 0) return LinkSide(pid);
@@ -91,7 +94,7 @@ Result<LinkSide> LinkSide::start(const NetworkNamespace& network, const std::vec
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() != parent || !network.enter()) ::_exit(127);
+  if (::getppid() != parent) ::_exit(127);
   keep(commands, watched);
 }
 

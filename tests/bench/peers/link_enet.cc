@@ -17,10 +17,15 @@ constexpr enet_uint32 kConnectMs = 20'000;
 
 int pieces_under_way = 0;
 
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "%s\n", what);
+  std::exit(1);
+}
+
 ENetHost* make_host(const ENetAddress* address) {
-  if (enet_initialize() != 0) give_up("enet_initialize");
+  if (enet_initialize() != 0) fail("ENet does not start");
   ENetHost* host = enet_host_create(address, 1, 1, 0, 0);
-  if (host == nullptr) give_up("enet_host_create");
+  if (host == nullptr) give_up("no socket");
   return host;
 }
 
@@ -44,7 +49,7 @@ Connection connect_to(const char* name, const char* port) {
   ENetPeer* peer = enet_host_connect(host, &address, 1, 0);
   ENetEvent event{};
   if (peer == nullptr || enet_host_service(host, &event, kConnectMs) <= 0 || event.type != ENET_EVENT_TYPE_CONNECT) {
-    give_up("enet_host_connect");
+    fail("no connection");
   }
   return {host, peer};
 }
@@ -53,7 +58,7 @@ void send_piece(ENetPeer* peer, const char* data, std::size_t size) {
   ENetPacket* packet = enet_packet_create(data, size, ENET_PACKET_FLAG_RELIABLE);
   packet->freeCallback = [](ENetPacket*) { --pieces_under_way; };
   ++pieces_under_way;
-  if (enet_peer_send(peer, 0, packet) < 0) give_up("enet_peer_send");
+  if (enet_peer_send(peer, 0, packet) < 0) fail("ENet takes no packet");
 }
 
 int send_file(const Connection& to, const char* path) {
@@ -68,7 +73,7 @@ int send_file(const Connection& to, const char* path) {
     }
     ENetEvent event{};
     if (enet_host_service(to.host, &event, kTurnMs) < 0 || event.type == ENET_EVENT_TYPE_DISCONNECT)
-      give_up("connection");
+      fail("ENet has given the connection up");
     if (event.type == ENET_EVENT_TYPE_RECEIVE) return 0;
   }
 }

@@ -14,10 +14,11 @@ struct Bench {
   std::string_view name;
   std::string_view summary;
   std::vector<Table> (*run)(const Options& options);
+  bool in_all = true;  // not what takes an hour, and root
 };
 
 std::span<const Bench> benches();
-// A name on the command line is a bench's own, that of a group (`relay` of `relay-bulk`), or `all`.
+// A name on the command line is a bench's own, that of a group (`relay` of `relay-bulk`), or `all` of those in_all.
 bool is_of(const Bench& bench, std::string_view name);
 
 // bench_traffic.cc: Portolan beside a floor and Go
@@ -45,5 +46,10 @@ std::vector<Table> bench_relay_bulk(const Options& options);
 std::vector<Table> bench_relay_memory(const Options& options);
 std::vector<Table> bench_relay_udp(const Options& options);
 std::vector<Table> bench_relay_two(const Options& options);
+// bench_rudp*.cc: over an emulated link, beside the kernel's TCP, ngtcp2, ENet, UDT and scp
+std::vector<Table> bench_rudp_bulk(const Options& options);
+std::vector<Table> bench_rudp_share(const Options& options);
+std::vector<Table> bench_rudp_messages(const Options& options);
+std::vector<Table> bench_rudp_loopback(const Options& options);
 
 }  // namespace portolan::bench

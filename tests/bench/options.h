@@ -17,6 +17,23 @@ inline constexpr std::array<std::string_view, 6> kServerKeys = {"floor",   "port
 
 enum class Format : std::uint8_t { kText, kMarkdown, kJson };
 
+inline constexpr std::array<std::string_view, 8> kLinkPeerKeys = {"ours",   "bulk", "bbr", "cubic",
+                                                                  "ngtcp2", "enet", "udt", "scp"};
+
+// Of the benches whose names begin with rudp.
+struct LinkBenchOptions {
+  std::vector<double> rtt_ms = {20, 100};
+  std::vector<double> loss_percent;  // empty: the bench's own
+  std::vector<std::string> peers;    // of kLinkPeerKeys; empty means all
+  double megabits_per_second = 50;
+  double queue_ms = 50;
+  double megabytes = 25;
+  double limit_seconds = 60;  // for one run
+  std::optional<int> seeds;   // a bench has its own number
+
+  bool wants(std::string_view key) const;
+};
+
 struct Options {
   std::string bench;
   std::string portolan;           // empty: every row of Portolan says "not built"
@@ -26,6 +43,7 @@ struct Options {
   std::optional<double> seconds;  // likewise
   std::optional<int> server_cpu;
   std::optional<int> load_cpu;
+  LinkBenchOptions link;
   Format format = Format::kText;
   bool help = false;
 

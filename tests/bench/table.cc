@@ -32,7 +32,7 @@ std::string verdict_text(const Row& row) {
 std::vector<std::vector<std::string>> cells(const Table& table) {
   std::vector<std::vector<std::string>> lines;
   auto& head = lines.emplace_back();
-  head.emplace_back("server");
+  head.push_back(table.subject);
   for (const Column& column : table.columns) head.push_back(column.title);
   head.insert(head.end(), {"target", "verdict"});
   for (const Row& row : table.rows) {
@@ -40,6 +40,7 @@ std::vector<std::vector<std::string>> cells(const Table& table) {
     line.push_back(row.server);
     for (std::size_t i = 0; i < table.columns.size(); ++i) {
       line.push_back(figure(i < row.values.size() ? row.values[i] : std::nullopt, table.columns[i].decimals));
+      if (i < row.marks.size()) line.back() += row.marks[i];
     }
     line.insert(line.end(), {row.target, verdict_text(row)});
   }

@@ -22,7 +22,8 @@ struct Row {
   std::vector<std::optional<double>> values;  // one for each column
   std::string target;
   Verdict verdict = Verdict::kNone;
-  std::string why;  // of a verdict that is failed or skipped
+  std::string why;                   // of a verdict that is failed or skipped
+  std::vector<std::string> marks{};  // behind the values, for people; a note says what they mean
 };
 
 struct Table {
@@ -31,6 +32,7 @@ struct Table {
   std::vector<Column> columns;
   std::vector<Row> rows;
   std::vector<std::string> notes;
+  std::string subject = "server";  // what a row is
 };
 
 std::string to_text(const Table& table);

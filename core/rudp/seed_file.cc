@@ -109,10 +109,9 @@ bool SeedFileReceiver::begins_another(const SeedPacket& packet, Duration now) no
     const bool within = seed_distance(sequence, reorder_.expected()) <= static_cast<std::int32_t>(reorder_.window());
     return sequence == first_ && !(same && within) && suspicion_.confirmed(packet, now);
   }
-  // Numbers may begin anew, or go on behind the fin.
-  if (sequence != first_ &&
-      (had || !(first_ever(packet) || sequence == reorder_.expected() || (fin_ && sequence == *fin_ + 1))))
-    return false;
+  // Numbers may begin anew, or go on behind the fin. A refused file's sender repeats the block that it stands at.
+  const bool goes_on = sequence == reorder_.expected() || (fin_ && sequence == *fin_ + 1);
+  if (sequence != first_ && (phase_ == Phase::refused || had || !(goes_on || first_ever(packet)))) return false;
   if (!same || now - last_new_ >= kQuiet) return true;
   return suspicion_.confirmed(packet, now);
 }

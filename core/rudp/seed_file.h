@@ -91,7 +91,7 @@ class SeedFileSink {
 class SeedFileReceiver {
  public:
   struct Options {
-    std::uint32_t window = 1024;  // packets, kept or remembered
+    std::uint32_t window = 2048;  // packets, kept or remembered
     std::optional<std::uint32_t> first_sequence = {};
   };
   struct Stats {

@@ -80,6 +80,14 @@ void SeedRate::end_round(Duration now) noexcept {
   rates_[round_] = 0;
 }
 
+// Never less than a first window in a round trip: what a sender with little to send is seen to deliver is no rate.
+Duration SeedRate::interval() const noexcept {
+  const double rate = std::ranges::max(rates_) * (starting_ ? kStartGain : kGain) / (1 - own_loss_);
+  if (rate <= 0) return Duration::zero();
+  return std::min(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::min(1 / rate, 1.0))),
+                  least_ / static_cast<int>(kFirst));
+}
+
 void SeedRate::begin_again() noexcept {
   window_ = kFirst;
   starting_ = true;

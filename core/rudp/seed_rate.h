@@ -30,7 +30,9 @@ class SeedRate {
   void lost() noexcept { ++round_lost_; }
   void begin_again() noexcept;  // the path or the peer is another
 
-  double window() const noexcept { return window_; }             // packets, at least 2
+  double window() const noexcept { return window_; }  // packets, at least 2
+  // Between two packets, so that a window that opens at once does not overrun the path's queue. Zero: not known.
+  Duration interval() const noexcept;
   Duration least_round_trip() const noexcept { return least_; }  // zero: not known
 
  private:

@@ -23,6 +23,7 @@ constexpr std::uint32_t kAskAgain = 8;  // times the acknowledgements after whic
 constexpr std::uint32_t kLastAsk = 512;
 constexpr int kMostQuarters = 8;
 constexpr std::uint32_t kCleanPackets = 1000;
+constexpr Duration kBurst = std::chrono::milliseconds(2);  // what a late timer may catch up with
 constexpr Duration kGranularity = std::chrono::milliseconds(1);
 
 }  // namespace
@@ -244,15 +245,19 @@ std::span<const std::byte> SeedWindow::next_datagram(Duration now) {
     if (asked_times_ < kQuestionTimes) return question(now);
     peer_ = Peer::plain;  // and does not even acknowledge a duplicate
   }
-  const bool probe = std::exchange(probe_, false);
-  if (lost_.first && (probe || in_flight_.size < window()))
-    return transmit(slot(probe || window() == 1 ? base_ : *lost_.first), now);
+  if (std::exchange(probe_, false)) return transmit(slot(base_), now);
   if (may_ask()) {
     asked_times_ = 0;
     return question(now);
   }
-  if (unsent_ == next_ || unsent_ - base_ >= span() || in_flight_.size >= window()) return {};
-  return transmit(slot(unsent_), now);
+  if (now < pace_at_) return {};
+  if (may_send_lost()) return transmit(slot(window() == 1 ? base_ : *lost_.first), now);
+  if (may_send_new()) return transmit(slot(unsent_), now);
+  return {};
+}
+
+bool SeedWindow::may_send_new() const noexcept {
+  return unsent_ != next_ && unsent_ - base_ < span() && in_flight_.size < window();
 }
 
 std::span<const std::byte> SeedWindow::transmit(Slot& one, Duration now) noexcept {
@@ -269,6 +274,7 @@ std::span<const std::byte> SeedWindow::transmit(Slot& one, Duration now) noexcep
   one.sent = now;
   one.order = ++order_;
   ++one.transmissions;
+  if (span() > 1) pace_at_ = std::max(pace_at_, now - kBurst) + rate_.interval();
   append(in_flight_, one);
   return one.datagram;
 }
@@ -278,6 +284,8 @@ std::optional<Duration> SeedWindow::deadline() const noexcept {
   if (peer_ == Peer::asked) return asked_at_ + timeout(asked_times_ - 1);
   std::optional<Duration> at = timeout_at();
   if (!at) return std::nullopt;
+  // Whatever may be sent was, but for its pace.
+  if (may_send_lost() || may_send_new()) at = std::min(*at, pace_at_);
   if (rack_at_) at = std::min(*at, *rack_at_);
   return std::min(*at, progress_ + options_.give_up_after);
 }

@@ -38,7 +38,7 @@ namespace portolan::rudp {
 struct SeedSendOptions {
   bool ask = true;
   std::uint32_t window = 1;         // packets in flight without the peer's word
-  std::uint32_t max_window = 1024;  // packets in flight and queued; rounded up to a power of two, 16384 at most
+  std::uint32_t max_window = 4096;  // packets in flight and queued; rounded up to a power of two, 16384 at most
   std::uint32_t first_sequence = 0;
   Duration first_timeout = std::chrono::seconds(1);  // until a round trip was measured (RFC 6298)
   Duration least_timeout = std::chrono::milliseconds(50);
@@ -117,6 +117,8 @@ class SeedWindow {
   void append(List& list, Slot& one) noexcept;
   void remove(List& list, Slot& one) noexcept;
   std::uint32_t span() const noexcept;  // numbers from base_ on that may have left
+  bool may_send_lost() const noexcept { return lost_.first && in_flight_.size < window(); }
+  bool may_send_new() const noexcept;
   void on_acknowledgement(Slot& one, Duration now) noexcept;
   void on_repeated_acknowledgement(Slot& one) noexcept;
   void on_round_trip(Duration sample) noexcept;
@@ -144,6 +146,7 @@ class SeedWindow {
   List lost_;       // in the order in which they are to be sent again
   std::uint64_t order_ = 0;
   SeedRate rate_;
+  Duration pace_at_{};  // when the next packet may leave
 
   std::optional<Duration> smoothed_;
   Duration variation_{};

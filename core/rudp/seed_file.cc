@@ -53,7 +53,7 @@ SeedFileReceiver::SeedFileReceiver(const Options& options, SeedFileSink& sink)
     : options_(options),
       sink_(sink),
       // Blocks are short: the window alone bounds them.
-      reorder_(options.window, std::size_t{options.window} * 2 * kSeedBlock) {}
+      reorder_(options.window, SIZE_MAX) {}
 
 void SeedFileReceiver::receive(std::span<const std::byte> datagram, Duration now) {
   const std::optional<SeedPacket> packet = parse_seed(SeedFormat::files, datagram);

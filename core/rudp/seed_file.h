@@ -1,13 +1,13 @@
 // A file in the seed format `[Type u8][SeqNum u32 BE][payload]`, both ways, with any stop-and-wait peer.
 //
 // Sans-I/O: datagrams and `now` go in; datagrams, deadlines, blocks and the reason of a failure come out. After each
-// receive(), and at each deadline(), next_datagram() is called until it is empty. One sender per file and one receiver per
-// peer, owned by whoever owns the socket, on one thread. A file is never in memory: blocks are pulled from a source
+// receive(), and at each deadline(), next_datagram() is called until it is empty. One sender per file and one receiver
+// per peer, owned by whoever owns the socket, on one thread. A file is never in memory: blocks are pulled from a source
 // and pushed into a sink, in order.
 // Refuses: packets over 1024 bytes, types that the format does not know, acknowledgements of what was never sent.
 //
-// The format has neither identity nor checksum: whoever can send datagrams with the peer's address can speak for it, and
-// whether the file is whole is for a hash to say that travels elsewhere.
+// The format has neither identity nor checksum: whoever can send datagrams with the peer's address can speak for it,
+// and whether the file is whole is for a hash to say that travels elsewhere.
 #pragma once
 
 #include "plugin/descriptor.h"
@@ -36,8 +36,8 @@ class SeedFileSource {
   ~SeedFileSource() = default;
 };
 
-// The fin has the number behind the last block's, and leaves when all blocks are acknowledged: whatever a receiver makes
-// of its number, there is nothing then that it could cut off.
+// The fin has the number behind the last block's, and leaves when all blocks are acknowledged: whatever a receiver
+// makes of its number, there is nothing then that it could cut off.
 class SeedFileSender {
  public:
   SeedFileSender(const SeedSendOptions& options, SeedFileSource& source);
@@ -76,16 +76,16 @@ class SeedFileSink {
   ~SeedFileSink() = default;
 };
 
-// Acknowledges a block once it is written or kept, and the fin once all before it is written; a fin that comes before its
-// time waits for that. Afterwards it still answers stragglers, and a fin whose acknowledgement was lost.
+// Acknowledges a block once it is written or kept, and the fin once all before it is written; a fin that comes before
+// its time waits for that. Afterwards it still answers stragglers, and a fin whose acknowledgement was lost.
 //
-// A file's first number is `first_sequence`, or 0 or 1 without it: what else arrives first is the rest of a file of which
-// a former receiver had the beginning, and is not answered. A fin counts with the number behind the last block's, or with
-// that one's; with any other, as some senders have it, when it comes again after a while.
+// A file's first number is `first_sequence`, or 0 or 1 without it: what else arrives first is the rest of a file of
+// which a former receiver had the beginning, and is not answered. A fin counts with the number behind the last block's,
+// or with that one's; with any other, as some senders have it, when it comes again after a while.
 // Behind a finished file another one begins with a number that it did not have, or with other bytes under its first
-// number; with the same bytes, when they come again after a while (SeedSuspicion), or after kQuiet. In the midst of a file,
-// only with its first number, and only when that comes again after a while, from outside the window or with other bytes.
-// An empty file is a fin alone with the first number, 0 without first_sequence.
+// number; with the same bytes, when they come again after a while (SeedSuspicion), or after kQuiet. In the midst of a
+// file, only with its first number, and only when that comes again after a while, from outside the window or with other
+// bytes. An empty file is a fin alone with the first number, 0 without first_sequence.
 // What is left of the former file on the path fits into the next one. So for kQuiet after another file nothing is kept
 // before its turn, unless the sender asked for that; and who sends several files gives each a port of its own.
 class SeedFileReceiver {

@@ -3,14 +3,14 @@
 //   messages  [SeqNum u32 BE][Ack u8][payload]    Ack 0: data, 1: its acknowledgement
 //   files     [Type u8][SeqNum u32 BE][payload]   Type 1: data, 2: acknowledgement, 3: fin; at most 1024 bytes in all
 //
-// An acknowledgement repeats the SeqNum of the packet that it answers, and its payload is empty. Whatever else these bytes
-// may be is no packet. Numbers wrap, and are compared as in RFC 1982. Pure functions.
+// An acknowledgement repeats the SeqNum of the packet that it answers, and its payload is empty. Whatever else these
+// bytes may be is no packet. Numbers wrap, and are compared as in RFC 1982. Pure functions.
 //
-// Our own extension hides in what every receiver has to survive, a duplicate. A sender that wants to know whether its peer
-// keeps packets that come before their turn repeats a data packet that has been acknowledged, and puts kSeedQuestion where
-// the payload was. To the letter of the format that is a duplicate: it is acknowledged again, and nobody looks at its
-// payload. A receiver of ours does, and puts kSeedOffer and a u16 BE in its acknowledgement: how many packets from the next
-// expected one on it keeps. seed_window.h says why nothing less is safe.
+// Our own extension hides in what every receiver has to survive, a duplicate. A sender that wants to know whether its
+// peer keeps packets that come before their turn repeats a data packet that has been acknowledged, and puts
+// kSeedQuestion where the payload was. To the letter of the format that is a duplicate: it is acknowledged again, and
+// nobody looks at its payload. A receiver of ours does, and puts kSeedOffer and a u16 BE in its acknowledgement: how
+// many packets from the next expected one on it keeps. seed_window.h says why nothing less is safe.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,9 @@
 // Messages in the seed format `[SeqNum u32 BE][Ack u8][payload]`, both ways, with any stop-and-wait peer.
 //
 // Sans-I/O: datagrams and `now` go in; datagrams, deadlines, messages and the reason of a failure come out. After each
-// receive(), and at each deadline(), next_datagram() is called until it is empty. A datagram with Ack=0 is the receiver's,
-// with Ack=1 the sender's. One object of each kind per peer, owned by whoever owns the socket, on one thread.
-// Refuses: messages over max_message, what the format does not know, acknowledgements of what was never sent.
+// receive(), and at each deadline(), next_datagram() is called until it is empty. A datagram with Ack=0 is the
+// receiver's, with Ack=1 the sender's. One object of each kind per peer, owned by whoever owns the socket, on one
+// thread. Refuses: messages over max_message, what the format does not know, acknowledgements of what was never sent.
 //
 // The format has neither identity nor checksum: whoever can send datagrams with the peer's address can speak for it.
 #pragma once
@@ -60,10 +60,10 @@ class SeedMessageSink {
 //
 // Which number is the first: `first_sequence`, or without it the first to arrive, which is right with every sender that
 // waits for its first acknowledgement before it sends more (ours does), and after either side has restarted.
-// A sender that restarts shows itself by numbers outside the window, or that another payload had: its first message waits
-// for one retransmission (SeedSuspicion). What repeats the former one's numbers and payloads is a duplicate; that owners
-// forget peers which are quiet takes care of most of these. For kQuiet after a restart nothing is taken before its turn,
-// unless the sender asked for that: it may be left of what the former one sent.
+// A sender that restarts shows itself by numbers outside the window, or that another payload had: its first message
+// waits for one retransmission (SeedSuspicion). What repeats the former one's numbers and payloads is a duplicate; that
+// owners forget peers which are quiet takes care of most of these. For kQuiet after a restart nothing is taken before
+// its turn, unless the sender asked for that: it may be left of what the former one sent.
 class SeedMessageReceiver {
  public:
   struct Options {

@@ -107,8 +107,8 @@ void SeedWindow::on_acknowledgement(Slot& one, Duration now) noexcept {
     rate_.delivered(one.mark, elapsed, now);
     doublings_ = 0;
   } else {
-    // Karn keeps the timeout doubled until a round trip was measured, for that may have become longer. But behind an outage
-    // all that is in flight was sent more than once; what looks like the round trip that is known will be one.
+    // Karn keeps the timeout doubled until a round trip was measured, for that may have become longer. But behind an
+    // outage all that is in flight was sent more than once; what looks like the round trip that is known will be one.
     if (plausible && elapsed <= timeout(0)) doublings_ = 0;
     rate_.delivered_again(now);
   }

@@ -7,10 +7,10 @@
 // anything new the sender fails and says of what.
 //
 // When may more than one packet be in flight? A plain receiver may, to the letter of the format, (a) ignore all but the
-// expected number, (b) acknowledge all and keep the expected number, (c) take whatever differs from the number before, or
-// (d) whatever is greater. With one packet in flight all four are right. With two, (b) to (d) acknowledge what they drop,
-// misorder or repeat as soon as one is lost; no order of sending tells (b) from a receiver that keeps packets, and the
-// attempt already costs (c) and (d) data. Acknowledgements of data are never evidence enough. So:
+// expected number, (b) acknowledge all and keep the expected number, (c) take whatever differs from the number before,
+// or (d) whatever is greater. With one packet in flight all four are right. With two, (b) to (d) acknowledge what they
+// drop, misorder or repeat as soon as one is lost; no order of sending tells (b) from a receiver that keeps packets,
+// and the attempt already costs (c) and (d) data. Acknowledgements of data are never evidence enough. So:
 //   - `ask` (pipeline = "auto"): one in flight until the peer says how many it keeps, asked as seed_format.h describes.
 //     The question is a duplicate of the last packet, alone in flight: all four acknowledge it and drop it.
 //   - `window` over 1 (pipeline = N): for peers of which the operator knows that they keep N, or are (a).

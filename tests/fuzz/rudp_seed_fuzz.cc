@@ -1,6 +1,7 @@
-// The engines of both seed formats: two of ours with a hostile path between them, and datagrams of anybody's among theirs.
-// What they keep is bounded, no deadline lies in the past when all that was due has been sent, and messages are delivered
-// once and files in order, as long as the path does not forge them, or repeat old ones as a peer does that began again. Input: settings, then steps of an operation, and what it needs.
+// The engines of both seed formats: two of ours with a hostile path between them, and datagrams of anybody's among
+// theirs. What they keep is bounded, no deadline lies in the past when all that was due has been sent, and messages are
+// delivered once and files in order, as long as the path does not forge them, or repeat old ones as a peer does that
+// began again. Input: settings, then steps of an operation, and what it needs.
 #include "fuzz_target.h"
 #include "rudp/seed_file.h"
 #include "rudp/seed_message.h"

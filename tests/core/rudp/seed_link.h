@@ -1,15 +1,19 @@
-// A link in virtual time between two parties that speak a seed format, and plain stop-and-wait peers as the format allows
-// them. The same seed gives the same run.
+// A link in virtual time between two parties that speak a seed format, and plain stop-and-wait peers as the format
+// allows them. The same seed gives the same run.
 #pragma once
 
 #include "rudp/seed_format.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <queue>
 #include <random>
 #include <span>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace portolan::rudp::testing {
@@ -29,24 +33,24 @@ struct LinkOptions {
 
 class Link {
  public:
-  Link(const LinkOptions& options, SeedFormat format, std::mt19937_64& random)
-      : options_(options), format_(format), random_(random) {}
+  Link(const LinkOptions& with, SeedFormat format, std::mt19937_64& random)
+      : options(with), format_(format), random_(random) {}
 
   void send(std::span<const std::byte> datagram, Duration now) {
     ++datagrams;
     bytes += datagram.size();
-    if (happens(options_.junk)) arrives(now + options_.delay, nonsense());
-    if (options_.bytes_per_second > 0) {
+    if (happens(options.junk)) arrives(now + options.delay, nonsense());
+    if (options.bytes_per_second > 0) {
       free_at_ = std::max(free_at_, now);
-      if (free_at_ - now > options_.queue) return;
-      const double seconds = static_cast<double>(datagram.size() + 28) / options_.bytes_per_second;
+      if (free_at_ - now > options.queue) return;
+      const double seconds = static_cast<double>(datagram.size() + 28) / options.bytes_per_second;
       free_at_ += std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
       now = free_at_;
     }
-    if (down || happens(options_.loss)) return;
-    for (int copies = happens(options_.twice) ? 2 : 1; copies > 0; --copies) {
-      const Duration more = options_.jitter > 0ns ? Duration(random_() % options_.jitter.count()) : 0ns;
-      arrives(now + options_.delay + more, Bytes(datagram.begin(), datagram.end()));
+    if (down || happens(options.loss)) return;
+    for (int copies = happens(options.twice) ? 2 : 1; copies > 0; --copies) {
+      const Duration more = options.jitter > 0ns ? Duration(random_() % options.jitter.count()) : 0ns;
+      arrives(now + options.delay + more, Bytes(datagram.begin(), datagram.end()));
     }
   }
   std::optional<Duration> next() const { return on_way_.empty() ? std::nullopt : std::optional(on_way_.top().at); }
@@ -56,6 +60,7 @@ class Link {
     return datagram;
   }
 
+  LinkOptions options;
   bool down = false;
   std::uint64_t datagrams = 0;
   std::uint64_t bytes = 0;
@@ -78,7 +83,6 @@ class Link {
     return datagram;
   }
 
-  LinkOptions options_;
   SeedFormat format_;
   std::mt19937_64& random_;
   Duration free_at_{};
@@ -109,13 +113,13 @@ Party party_of(Engine& engine) {
           }};
 }
 
-// Until `stop`, or until neither has anything left to do: false. `at_each` sees every moment at which something happens.
 class World {
  public:
   World(const LinkOptions& there, const LinkOptions& back, SeedFormat format, std::uint64_t seed)
       : random(seed), there_link(there, format, random), back_link(back, format, random) {}
   World(const LinkOptions& both, SeedFormat format, std::uint64_t seed) : World(both, both, format, seed) {}
 
+  // Both work, until `stop`. False: neither has anything left to do, or not before `patience` is over.
   bool run(const Party& one, const Party& other, const std::function<bool()>& stop, Duration patience = 1h) {
     const Duration end = now + patience;
     while (!stop()) {
@@ -198,8 +202,8 @@ class StrictReceiver {
   Bytes sent_;
 };
 
-// Sends each packet until exactly its acknowledgement comes. With a window it sends so many, and repeats all that are not
-// acknowledged, as a simple sender that does not stop and wait.
+// Sends each packet until exactly its acknowledgement comes. With a window it sends so many, and repeats all that are
+// not acknowledged, as a simple sender that does not stop and wait.
 class StrictSender {
  public:
   StrictSender(SeedFormat format, std::uint32_t first, std::vector<Bytes> packets, std::size_t window = 1)

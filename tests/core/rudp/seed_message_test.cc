@@ -122,7 +122,8 @@ void plain_receivers_lose_nothing(void**) {
        {Strict::expected_only, Strict::acknowledges_all, Strict::unlike_the_last, Strict::beyond_the_last}) {
     for (std::uint64_t seed = 0; seed < 150; ++seed) {
       std::mt19937_64 random(seed);
-      // Nonsense on the way there would be a message to them, and who only looks at the last number has to get all in order.
+      // Nonsense on the way there would be a message to them, and who only looks at the last number has to get all in
+      // order.
       LinkOptions there = bad_link(random, strict != Strict::unlike_the_last);
       there.junk = 0;
       World world(there, bad_link(random), SeedFormat::messages, seed);
@@ -237,10 +238,60 @@ void an_outage_is_survived_and_the_peer_asked_again(void**) {
     world.run(one, other, [] { return false; }, 20s);
     assert_int_equal(sender.window().window(), 1);
     world.there_link.down = world.back_link.down = false;
+    const Duration began = world.now;
     assert_true(world.run(one, other, [&] { return pushed == all.size() && sender.all_acknowledged(); }));
     assert_same(sink.taken, all, seed);
     assert_true(sender.window().stats().questions > questions && sender.window().window() > 10);
+    // What was in flight goes one by one, at its round trip and not at the timeouts that the outage came to.
+    if (world.now - began > 40s)
+      fail_msg("seed %llu: %.1f s", static_cast<unsigned long long>(seed),
+               std::chrono::duration<double>(world.now - began).count());
   }
+}
+
+std::vector<std::uint32_t> sent_at(SeedMessageSender& sender, Duration now) {
+  std::vector<std::uint32_t> numbers;
+  for (auto datagram = sender.next_datagram(now); !datagram.empty(); datagram = sender.next_datagram(now))
+    numbers.push_back(parse_seed(SeedFormat::messages, datagram)->sequence);
+  return numbers;
+}
+
+void the_question_is_alone_in_flight(void**) {
+  using Numbers = std::vector<std::uint32_t>;
+  SeedMessageSender sender({});
+  for (int i = 0; i < 8; ++i) assert_true(sender.push(bytes_of("x")));
+  assert_true(sent_at(sender, 1s) == Numbers{0});
+  sender.receive(acknowledgement(0), 1010ms);
+  assert_true(sent_at(sender, 1010ms) == Numbers{0});  // the question
+  std::array<std::byte, kSeedLongestReply> offer{};
+  write_seed_reply(SeedFormat::messages, 0, std::uint16_t{3}, offer.data());
+  sender.receive(offer, 1020ms);
+  assert_true(sent_at(sender, 1020ms) == Numbers({1, 2, 3}));
+  Duration now = 1020ms;
+  while (sender.window().window() > 1) {
+    now = *sender.deadline();
+    assert_true(sent_at(sender, now) == Numbers{1});
+  }
+  for (const std::uint32_t number : {1U, 2U}) {
+    sender.receive(acknowledgement(number), now += 10ms);
+    assert_true(sent_at(sender, now) == Numbers{number + 1});
+  }
+  sender.receive(acknowledgement(3), now += 10ms);
+  assert_true(sent_at(sender, now) == Numbers{3});  // the question
+  assert_int_equal(sender.window().stats().questions, 2);
+}
+
+void a_path_that_reorders_is_not_one_that_loses(void**) {
+  World world({.delay = 20ms, .jitter = 8ms}, SeedFormat::messages, 1);
+  const auto all = messages(3000, world.random);
+  SeedMessageSender sender({});
+  Collector sink;
+  SeedMessageReceiver receiver({}, sink);
+  std::size_t pushed = 0;
+  assert_true(world.run(pushing(sender, all, pushed), party_of(receiver),
+                        [&] { return pushed == all.size() && sender.all_acknowledged(); }));
+  assert_same(sink.taken, all, 1);
+  assert_true(sender.window().stats().retransmissions < 60);
 }
 
 // Karn: with the acknowledgement of the first copy behind the second one, the round trip is not what lies between them.
@@ -402,6 +453,8 @@ int main() {
       cmocka_unit_test(the_window_opens_to_what_the_peer_offers),
       cmocka_unit_test(a_silent_peer_is_given_up_with_the_reason),
       cmocka_unit_test(an_outage_is_survived_and_the_peer_asked_again),
+      cmocka_unit_test(the_question_is_alone_in_flight),
+      cmocka_unit_test(a_path_that_reorders_is_not_one_that_loses),
       cmocka_unit_test(a_long_round_trip_is_measured_behind_early_timeouts),
       cmocka_unit_test(acknowledgements_of_nothing_are_refused),
       cmocka_unit_test(what_is_queued_is_bounded),

@@ -36,7 +36,7 @@ class End : public EndpointHandler, public ConnectionHandler {
   explicit End(Redundancy redundancy) : options_(options_of(redundancy)) {}
 
   int listen(const char* port) {
-    open(*Address::parse(std::string("[::]:") + port), true);
+    open(*Address::parse(std::string("0.0.0.0:") + port), true);
     loop_.run();
     return 0;
   }

@@ -51,8 +51,8 @@ class Acknowledger {
   // ACK, and RECOVERED where there is something to tell, as far as there is room.
   void write(Writer& out, Duration now) {
     if (received_.empty()) return;
-    const auto delay = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(now - newest_at_).count());
+    const auto delay =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now - newest_at_).count());
     if (!put(out, FrameType::ack, received_, delay)) return;
     waiting_ = 0;
     due_at_ = Duration::max();
@@ -100,6 +100,7 @@ class Acknowledger {
 };
 
 // The ranges of an ACK or RECOVERED frame, whose `largest` has been read, the highest first. Empty: malformed.
-std::span<const Range> read_ranges(Reader& in, std::uint64_t largest, std::array<Range, Acknowledger::kMostRanges>& room) noexcept;
+std::span<const Range> read_ranges(Reader& in, std::uint64_t largest,
+                                   std::array<Range, Acknowledger::kMostRanges>& room) noexcept;
 
 }  // namespace portolan::rudp

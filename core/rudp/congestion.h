@@ -19,8 +19,8 @@ struct CongestionEvent {
   static constexpr std::size_t kPhases = 4;
 
   Duration now{};
-  std::uint64_t acknowledged = 0;  // bytes, newly
-  std::uint64_t lost = 0;          // bytes, newly
+  std::uint64_t acknowledged = 0;                        // bytes, newly
+  std::uint64_t lost = 0;                                // bytes, newly
   std::array<std::uint64_t, kPhases> acknowledged_in{};  // the same by the phase that they were sent in
   std::array<std::uint64_t, kPhases> lost_in{};
   std::uint64_t in_flight = 0;        // bytes, after this
@@ -35,7 +35,10 @@ struct CongestionEvent {
   std::uint64_t delivered_in_flight = 0;
   std::uint64_t lost_in_flight = 0;
   Duration interval{};
-  bool app_limited = false;      // the sample: there was not enough to send
+  bool app_limited = false;  // the sample: there was not enough to send
+  // Of the newest packet acknowledged: when it was sent, and how many bytes had been before it.
+  Duration newest_sent_at{};
+  std::uint64_t newest_sent_offset = 0;
   Duration newest_lost_sent_at{};
 };
 

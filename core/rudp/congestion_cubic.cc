@@ -69,8 +69,8 @@ class Cubic final : public CongestionController {
     const auto bytes = static_cast<double>(event.acknowledged);
     if (window_ < threshold_) {
       if (event.rtt > Duration::zero() && event.min_rtt > Duration::zero()) {
-        const Duration rise = std::clamp<Duration>(event.min_rtt / 8, std::chrono::milliseconds(4),
-                                                   std::chrono::milliseconds(16));
+        const Duration rise =
+            std::clamp<Duration>(event.min_rtt / 8, std::chrono::milliseconds(4), std::chrono::milliseconds(16));
         round_rtt_ = std::min(round_rtt_, event.rtt);
         if (event.round) {
           if (round_rtt_ != Duration::max() && round_rtt_ >= event.min_rtt + rise) threshold_ = window_;

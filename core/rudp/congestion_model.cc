@@ -6,13 +6,17 @@ namespace portolan::rudp {
 
 namespace {
 
-constexpr double kStartupGain = 2;  // more is sooner there, by a round trip or two, and overshoots by as much again
+constexpr double kStartupGain = 2.885;  // 2/ln 2: the least that doubles the rate in each round
+// Of the capacity that a train has shown: there doubling ends.
+constexpr double kNearCapacity = 0.9;
 constexpr double kInitialPackets = 32;
+constexpr double kFirstTrain = 10;  // packets in one go, as TCP sends them (RFC 6928)
 constexpr double kLeastPackets = 4;
 constexpr double kMostRandomLoss = 0.35;
 constexpr double kLossMemory = 400;  // packets over which random loss is averaged
 constexpr Duration kRttMemory = std::chrono::seconds(10);
 constexpr Duration kProbeRttTime = std::chrono::milliseconds(200);
+constexpr double kFirstTrainTime = 0.0005;
 constexpr double kProbeQueue = 0.010;  // seconds of queue that a probe may make
 
 double seconds(Duration time) noexcept { return std::chrono::duration<double>(time).count(); }
@@ -36,10 +40,13 @@ std::uint32_t CongestionModel::random() noexcept {
 
 double CongestionModel::pacing_rate() const noexcept {
   if (rate_ == 0) {
+    if (sent_ < kFirstTrain * datagram_) return kFirstTrain * datagram_ / kFirstTrainTime;
     const double rtt = smoothed_rtt_ > Duration::zero() ? seconds(smoothed_rtt_) : 0.1;
     return kStartupGain * kInitialPackets * datagram_ / std::max(rtt, 0.001);
   }
-  return std::max(gain_ * rate_, datagram_);  // a packet a second at least
+  double rate = gain_ * rate_;
+  if (mode_ == Mode::startup && capacity_ > 0) rate = std::min(rate, std::max(capacity_, rate_));
+  return std::max(rate, datagram_);  // a packet a second at least
 }
 
 std::uint64_t CongestionModel::window() const noexcept {
@@ -80,7 +87,23 @@ const char* CongestionModel::state() const noexcept {
   return "";
 }
 
-void CongestionModel::on_sent(Duration, std::size_t, std::uint64_t) noexcept {}
+void CongestionModel::on_sent(Duration, std::size_t bytes, std::uint64_t) noexcept {
+  sent_ += static_cast<double>(bytes);
+}
+
+// Packets that left together and arrived apart: the bottleneck has spread them. Over several acknowledgements, and the largest
+// of what they say, so that one that was held back on its way says nothing.
+void CongestionModel::sample_capacity(const CongestionEvent& event) noexcept {
+  if (event.rtt <= Duration::zero()) return;
+  const Arrival now{event.now, event.newest_sent_at, event.newest_sent_offset};
+  const Arrival& before = arrivals_[arrived_ % arrivals_.size()];
+  if (arrived_ >= arrivals_.size() && now.offset > before.offset) {
+    const Duration apart = now.at - before.at;
+    if (apart > Duration::zero() && now.sent_at - before.sent_at < apart / 4)
+      capacity_ = std::max(capacity_, static_cast<double>(now.offset - before.offset) / seconds(apart));
+  }
+  arrivals_[arrived_++ % arrivals_.size()] = now;
+}
 
 void CongestionModel::on_persistent_loss(Duration now) noexcept {
   // The path may be another one by now: from half of what it was, as at the beginning.
@@ -102,8 +125,10 @@ void CongestionModel::on_event(const CongestionEvent& event) noexcept {
   round_lost_ += static_cast<double>(event.lost);
   learn_random_loss(event);
   sample_rate(event);
+  if (mode_ == Mode::startup) sample_capacity(event);
   if (event.round) end_round(event);
-  if (mode_ == Mode::startup && queue_builds_up()) enter(Mode::drain, event.now);
+  if (mode_ == Mode::startup && (queue_builds_up() || (capacity_ > 0 && rate_ >= kNearCapacity * capacity_)))
+    enter(Mode::drain, event.now);
   if (mode_ == Mode::drain && static_cast<double>(event.in_flight) <= product()) enter(Mode::cruise, event.now);
   if (mode_ == Mode::startup || rate_ == 0) gain_ = kStartupGain;
 }
@@ -209,8 +234,7 @@ void CongestionModel::end_round(const CongestionEvent& event) noexcept {
         // What was lost before the path was full is random.
         startup_sent_ += all;
         startup_lost_ += lost;
-        if (startup_sent_ > 30 * datagram_)
-          random_loss_ = std::min(startup_lost_ / startup_sent_, kMostRandomLoss);
+        if (startup_sent_ > 30 * datagram_) random_loss_ = std::min(startup_lost_ / startup_sent_, kMostRandomLoss);
         startup_rate_ = rate_;
         startup_stalls_ = 0;
       } else if (!event.app_limited) {

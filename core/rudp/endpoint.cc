@@ -50,9 +50,8 @@ struct Endpoint::State final : EngineOwner {
   void answer(const Address& to, const Address& from, std::span<const std::byte> data);
   std::array<std::byte, 16> reset_token(std::uint64_t id) const;
   std::size_t half_open() const noexcept {
-    return static_cast<std::size_t>(std::ranges::count_if(engines, [](const auto& one) {
-      return one.second->state() == ConnectionEngine::State::half_open;
-    }));
+    return static_cast<std::size_t>(std::ranges::count_if(
+        engines, [](const auto& one) { return one.second->state() == ConnectionEngine::State::half_open; }));
   }
   void settle();
 

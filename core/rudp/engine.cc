@@ -129,8 +129,8 @@ std::vector<std::byte> ConnectionEngine::own_parameters() const {
   out.varint(limits.max_streams);
   out.varint(options_.max_message);
   out.varint(options_.max_datagram);
-  out.varint(static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(options_.idle_timeout).count()));
+  out.varint(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.idle_timeout).count()));
   bytes.resize(out.size());
   return bytes;
 }
@@ -188,9 +188,8 @@ void ConnectionEngine::become_open(Duration now) {
   handshake_.reset();
   if (!initiator_) recovery_.on_handshake(now - began_at_, now);
   if (options_.redundancy == Redundancy::fec)
-    contain("forward error correction", [&] {
-      fec_encoder_.emplace(fec_policy_, FecEncoder::Options{.max_frames = kMostFrames});
-    });
+    contain("forward error correction",
+            [&] { fec_encoder_.emplace(fec_policy_, FecEncoder::Options{.max_frames = kMostFrames}); });
 }
 
 void ConnectionEngine::on_retry(Bytes cookie, Duration now) {
@@ -267,8 +266,8 @@ Duration ConnectionEngine::deadline(Duration now) const noexcept {
     case State::draining: return close_due_ || !end_told_ ? now : close_until_;
     case State::open: break;
   }
-  Duration next = std::min(
-      {last_received_at_ + idle_timeout_, recovery_.deadline(), acknowledger_.deadline(), keep_alive_at()});
+  Duration next =
+      std::min({last_received_at_ + idle_timeout_, recovery_.deadline(), acknowledger_.deadline(), keep_alive_at()});
   if (fec_encoder_) next = std::min(next, fec_encoder_->deadline());
   if (candidate_) next = std::min(next, candidate_->due_at);
   if (response_) next = now;
@@ -360,7 +359,8 @@ void ConnectionEngine::deliver_events() {
   }
   // By index: who is told may write, consume, open streams, and so cause more.
   std::vector<Streams::Event>& events = streams_.events();
-  for (std::size_t i = 0; i < events.size() && !end_told_ && (state_ == State::open || state_ == State::draining); ++i) {
+  for (std::size_t i = 0; i < events.size() && !end_told_ && (state_ == State::open || state_ == State::draining);
+       ++i) {
     const Streams::Event event = events[i];
     switch (event.kind) {
       case Streams::Event::Kind::opened: handler_->on_stream(connection_, event.stream); break;

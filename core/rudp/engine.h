@@ -49,8 +49,8 @@ class ConnectionEngine final : FrameOwner {
   };
 
   // The initiator's side: the handshake begins with the next transmit.
-  ConnectionEngine(EngineOwner& owner, const ConnectionOptions& options, const Address& peer, ConnectionHandler& handler,
-                   std::uint64_t own_id, Duration now);
+  ConnectionEngine(EngineOwner& owner, const ConnectionOptions& options, const Address& peer,
+                   ConnectionHandler& handler, std::uint64_t own_id, Duration now);
   // The acceptor's, by an INITIAL whose first message has been read. `reset_token` goes to the peer.
   ConnectionEngine(EngineOwner& owner, const ConnectionOptions& options, const Address& peer, const Address& local,
                    std::uint64_t own_id, std::uint64_t peer_id, Handshake&& handshake, Bytes parameters,

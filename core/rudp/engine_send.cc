@@ -8,9 +8,9 @@ namespace portolan::rudp {
 
 namespace {
 
-constexpr std::size_t kMostSegments = 64;          // that UDP_SEGMENT takes
-constexpr std::uint64_t kLeastTail = 64 * 1024;    // of a stream's end that is protected
-constexpr double kTailShare = 0.02;                // of what was sent may go twice at the end
+constexpr std::size_t kMostSegments = 64;        // that UDP_SEGMENT takes
+constexpr std::uint64_t kLeastTail = 64 * 1024;  // of a stream's end that is protected
+constexpr double kTailShare = 0.02;              // of what was sent may go twice at the end
 constexpr unsigned kMostChallenges = 5;
 
 }  // namespace

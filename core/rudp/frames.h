@@ -11,7 +11,7 @@ inline constexpr std::uint32_t kVersion = 0x52550201;  // "RU", protocol 2, revi
 // The first byte. Below kOurs: another protocol on the same port.
 namespace packet_type {
 inline constexpr std::uint8_t kOurs = 0x40;
-inline constexpr std::uint8_t kData = 0x40;      // to 0x41: bit 0 is the key phase
+inline constexpr std::uint8_t kData = 0x40;  // to 0x41: bit 0 is the key phase
 inline constexpr std::uint8_t kDataMask = 0xfe;
 inline constexpr std::uint8_t kInitial = 0xc0;
 inline constexpr std::uint8_t kRetry = 0xc1;

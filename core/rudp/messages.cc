@@ -66,10 +66,8 @@ bool Messages::put(Writer& out, SentPacket& packet, std::uint64_t number, const 
   out.varint(offset);
   out.varint(length);
   out.bytes(std::span(message.data).subspan(offset, length));
-  packet.frames[packet.frame_count++] = {.kind = SentFrame::Kind::message,
-                                         .length = static_cast<std::uint32_t>(length),
-                                         .id = number,
-                                         .offset = offset};
+  packet.frames[packet.frame_count++] = {
+      .kind = SentFrame::Kind::message, .length = static_cast<std::uint32_t>(length), .id = number, .offset = offset};
   return true;
 }
 
@@ -123,8 +121,10 @@ bool Messages::write_probe(Writer& out, SentPacket& packet, Duration now) {
     std::uint64_t begin = 0;
     std::uint64_t end = message.sent;
     if (!message.acknowledged.empty()) {
-      if (message.acknowledged.front().begin == 0) begin = message.acknowledged.front().end;
-      else end = message.acknowledged.front().begin;
+      if (message.acknowledged.front().begin == 0)
+        begin = message.acknowledged.front().end;
+      else
+        end = message.acknowledged.front().begin;
     }
     if (begin < end && put(out, packet, number, message, begin, end - begin)) return true;
   }

@@ -84,7 +84,8 @@ class PathMtu {
   static constexpr std::array<std::size_t, 9> kSizes = {8972, 8952, 4052, 1472, 1452, 1444, 1420, 1372, 1280};
   static constexpr unsigned kProbes = 3;
   static constexpr unsigned kBlackHole = 16;  // with loss of 20 % all of so many are lost once in 10^11 times
-  static constexpr Duration kBlackHoleTime = std::chrono::seconds(1);  // a full queue drops as many, but not for so long
+  static constexpr Duration kBlackHoleTime =
+      std::chrono::seconds(1);  // a full queue drops as many, but not for so long
   static constexpr std::size_t kUnprobed = kBaseDatagram;
   static constexpr Duration kAgain = std::chrono::minutes(5);
 

@@ -45,6 +45,8 @@ void Recovery::on_sent(const SentPacket& packet, bool counts, Duration now) {
   }
   kept.state = SentPacket::State::in_flight;
   if (in_flight_ == 0) first_sent_at_ = delivered_at_ = now;
+  kept.prior_sent = sent_bytes_;
+  sent_bytes_ += kept.bytes;
   kept.prior_delivered = delivered_;
   kept.prior_lost = lost_bytes_;
   kept.prior_delivered_at = delivered_at_;
@@ -103,10 +105,12 @@ bool Recovery::on_acknowledged(std::span<const Range> ranges, Duration ack_delay
     event.lost_in_flight = lost_bytes_ - std::min(lost_bytes_, packet.prior_lost);
     event.interval = std::max(packet.sent_at - packet.first_sent_at, now - packet.prior_delivered_at);
     event.app_limited = packet.app_limited;
+    event.newest_sent_at = packet.sent_at;
+    event.newest_sent_offset = packet.prior_sent;
     first_sent_at_ = packet.sent_at;
     if (event.interval > Duration::zero())
-      delivery_rate_ = static_cast<double>(event.delivered_in_flight) /
-                       std::chrono::duration<double>(event.interval).count();
+      delivery_rate_ =
+          static_cast<double>(event.delivered_in_flight) / std::chrono::duration<double>(event.interval).count();
   }
   tell_congestion(event, now);
   forget_settled(now);
@@ -254,7 +258,8 @@ Duration Recovery::deadline() const noexcept {
   if (loss_at_ != Duration::max()) return loss_at_;
   if (counted_in_flight_ == 0 || probes_ > 0) return Duration::max();
   const Duration first = probe_timeout();
-  return last_counted_sent_at_ + std::min<Duration>(first * (1LL << std::min(probe_count_, 10U)), std::max(first, kMostWait));
+  return last_counted_sent_at_ +
+         std::min<Duration>(first * (1LL << std::min(probe_count_, 10U)), std::max(first, kMostWait));
 }
 
 void Recovery::on_timeout(Duration now) {

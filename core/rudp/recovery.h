@@ -69,7 +69,7 @@ class Recovery {
   double rate() const noexcept;  // that packets are paced at
   CongestionController& congestion() noexcept { return *congestion_; }
   const CongestionController& congestion() const noexcept { return *congestion_; }
-  double loss() const noexcept { return loss_; }               // share of packets, lately
+  double loss() const noexcept { return loss_; }              // share of packets, lately
   double loss_burst() const noexcept { return loss_burst_; }  // packets lost in a row, on average
   bool heard() const noexcept { return largest_acknowledged_ != kNone; }
   std::uint64_t largest_acknowledged() const noexcept { return largest_acknowledged_; }
@@ -100,7 +100,7 @@ class Recovery {
   Pacer pacer_;
   RttEstimator rtt_;
   SentPackets sent_;
-  RangeSet acknowledged_;         // of the packets that are remembered
+  RangeSet acknowledged_;        // of the packets that are remembered
   std::uint64_t undecided_ = 0;  // every packet below is acknowledged or lost
   std::uint64_t largest_acknowledged_ = kNone;
   Duration largest_sent_at_{};  // of the packets acknowledged, the one sent last
@@ -115,6 +115,7 @@ class Recovery {
   unsigned reordering_quarters_ = 0;  // of the shortest round trip, on top of an eighth
   Duration reordering_seen_at_{};
   // Delivery.
+  std::uint64_t sent_bytes_ = 0;
   std::uint64_t delivered_ = 0;
   std::uint64_t lost_bytes_ = 0;
   Duration delivered_at_{};

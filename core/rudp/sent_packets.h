@@ -50,6 +50,7 @@ struct SentPacket {
   bool delivered = false;  // what was in it has arrived, if by another way
   bool deadline = false;   // it holds a message with a deadline
   // As it was when it was sent (draft-cheng-iccrg-delivery-rate-estimation, section 3.3).
+  std::uint64_t prior_sent = 0;
   std::uint64_t prior_delivered = 0;
   std::uint64_t prior_lost = 0;
   Duration prior_delivered_at{};

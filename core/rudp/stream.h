@@ -59,7 +59,7 @@ class SendHalf {
   Piece oldest_unacknowledged(std::uint64_t from, std::size_t room) const noexcept;
 
  private:
-  ByteRing ring_;  // from the first byte that is not acknowledged
+  ByteRing ring_;          // from the first byte that is not acknowledged
   RangeSet acknowledged_;  // behind it
   RangeSet lost_;
   std::uint64_t written_ = 0;
@@ -94,7 +94,7 @@ class ReceiveHalf {
   bool stopped() const noexcept { return stopped_; }
 
  private:
-  ByteRing ring_;     // from the first byte that was not consumed
+  ByteRing ring_;    // from the first byte that was not consumed
   RangeSet beyond_;  // received, behind a gap
   std::uint64_t contiguous_ = 0;
   std::uint64_t highest_ = 0;

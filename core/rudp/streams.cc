@@ -8,7 +8,7 @@ namespace portolan::rudp {
 
 namespace {
 
-constexpr std::size_t kOwnRoom = 64 * 1024;    // that each stream may hold whatever the others do
+constexpr std::size_t kOwnRoom = 64 * 1024;  // that each stream may hold whatever the others do
 
 }  // namespace
 
@@ -30,9 +30,7 @@ void Streams::set_peer_limits(const PeerLimits& limits) noexcept {
 }
 
 PeerLimits Streams::own_limits() const noexcept {
-  return {.max_data = max_data_,
-          .max_stream_data = options_.stream_window,
-          .max_streams = max_streams_};
+  return {.max_data = max_data_, .max_stream_data = options_.stream_window, .max_streams = max_streams_};
 }
 
 Streams::Stream* Streams::find(StreamId id) noexcept {

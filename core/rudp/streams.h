@@ -94,7 +94,7 @@ class Streams {
     ReceiveHalf in;
     std::uint64_t peer_window = 0;  // we may send up to this offset
     std::uint64_t window = 0;       // the peer may, as it was told
-    std::uint64_t counted = 0;  // of what was received, as consumed
+    std::uint64_t counted = 0;      // of what was received, as consumed
     std::uint64_t stop_code = 0;
     bool ready : 1 = false;
     bool in_control : 1 = false;
@@ -125,7 +125,7 @@ class Streams {
   ConnectionOptions options_;
   bool initiator_;
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;
-  std::vector<Stream*> ready_;    // have something to send, in turns
+  std::vector<Stream*> ready_;  // have something to send, in turns
   std::size_t turn_ = 0;
   std::vector<Stream*> control_;  // have a frame about themselves to send
   std::vector<StreamId> done_;

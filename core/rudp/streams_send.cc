@@ -107,8 +107,7 @@ void Streams::write_data(Writer& out, SentPacket& packet) {
       continue;
     }
     const std::uint64_t left = peer_.max_data - std::min(peer_.max_data, data_sent_);
-    const SendHalf::Piece piece =
-        stream.out.next(out.room(), std::min(stream.peer_window, stream.out.sent() + left));
+    const SendHalf::Piece piece = stream.out.next(out.room(), std::min(stream.peer_window, stream.out.sent() + left));
     if (!put_piece(out, packet, stream, piece, false)) return;
   }
 }

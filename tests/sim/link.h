@@ -14,7 +14,7 @@
 namespace portolan::sim {
 
 struct LinkSettings {
-  double rate = 50e6 / 8;  // bytes a second; 0: as fast as it comes
+  double rate = 50e6 / 8;                          // bytes a second; 0: as fast as it comes
   Duration queue = std::chrono::milliseconds(50);  // time that the last byte waits at most
   Duration delay = std::chrono::milliseconds(10);
   Duration jitter{};       // up to so much more, without a change of order
@@ -26,9 +26,9 @@ struct LinkSettings {
   Duration reorder_by = std::chrono::milliseconds(5);
   double duplicate = 0;
   double corrupt = 0;
-  std::size_t mtu = 1500;        // IP packet
-  std::size_t overhead = 28;     // of IP and UDP
-  std::size_t frame = 14;        // of Ethernet, which the rate carries, too
+  std::size_t mtu = 1500;     // IP packet
+  std::size_t overhead = 28;  // of IP and UDP
+  std::size_t frame = 14;     // of Ethernet, which the rate carries, too
 };
 
 class Link {

@@ -11,7 +11,8 @@ Network::Network(const LinkSettings& there, const LinkSettings& back, std::uint6
       random_(seed) {}
 
 void Network::at(Duration time, std::function<void()> what) {
-  events_.push({.at = time, .order = order_++, .to = kNear, .source = {}, .target = {}, .data = {}, .what = std::move(what)});
+  events_.push(
+      {.at = time, .order = order_++, .to = kNear, .source = {}, .target = {}, .data = {}, .what = std::move(what)});
 }
 
 void Network::transmit(Side from) {
@@ -23,8 +24,13 @@ void Network::transmit(Side from) {
       const std::span<const std::byte> datagram = rest.first(std::min(train.segment, rest.size()));
       rest = rest.subspan(datagram.size());
       for (const Link::Arrival& arrival : links_[from].offer(datagram.size(), now_)) {
-        Event event{.at = arrival.at, .order = order_++, .to = from == kNear ? kFar : kNear, .source = addresses_[from],
-                    .target = train.to, .data = {datagram.begin(), datagram.end()}, .what = {}};
+        Event event{.at = arrival.at,
+                    .order = order_++,
+                    .to = from == kNear ? kFar : kNear,
+                    .source = addresses_[from],
+                    .target = train.to,
+                    .data = {datagram.begin(), datagram.end()},
+                    .what = {}};
         if (arrival.corrupt) {
           std::byte& victim = event.data[random_() % event.data.size()];
           victim ^= static_cast<std::byte>(1U << random_() % 8);

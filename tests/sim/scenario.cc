@@ -331,7 +331,8 @@ Verdict play_scenario(std::uint64_t seed) {
     const bool host = draw.chance(0.5);
     events += fmt::format(", near moves to another {} at {} ms", host ? "host" : "port", at / milliseconds(1));
     network.at(begin + at, [&network, &near, host] {
-      if (near.connection()) network.move(Network::kNear, *Address::parse(host ? "198.51.100.9:1111" : "192.0.2.1:3333"));
+      if (near.connection())
+        network.move(Network::kNear, *Address::parse(host ? "198.51.100.9:1111" : "192.0.2.1:3333"));
     });
   }
   bool restarted = false;
@@ -345,11 +346,12 @@ Verdict play_scenario(std::uint64_t seed) {
     });
   }
   verdict.story = fmt::format(
-      "{:.2f}/{:.2f} Mbit/s, delay {}/{} ms, queue {} ms, loss {:.3f}/{:.3f}, bursts {:.3f}, jitter {} ms, reorder {:.2f}, "
+      "{:.2f}/{:.2f} Mbit/s, delay {}/{} ms, queue {} ms, loss {:.3f}/{:.3f}, bursts {:.3f}, jitter {} ms, reorder "
+      "{:.2f}, "
       "duplicate {:.2f}, corrupt {:.3f}, MTU {}/{}, {}, congestion {}, redundancy {}{}",
       there.rate * 8e-6, back.rate * 8e-6, there.delay / milliseconds(1), back.delay / milliseconds(1),
-      there.queue / milliseconds(1), there.loss, back.loss, there.burst_begin, there.jitter / milliseconds(1), there.reorder,
-      there.duplicate, there.corrupt, there.mtu, back.mtu, options.key ? "key" : "no key",
+      there.queue / milliseconds(1), there.loss, back.loss, there.burst_begin, there.jitter / milliseconds(1),
+      there.reorder, there.duplicate, there.corrupt, there.mtu, back.mtu, options.key ? "key" : "no key",
       static_cast<int>(options.congestion), static_cast<int>(options.redundancy), events);
 
   network.endpoint(Network::kNear)->connect(network.address(Network::kFar), options, near, begin);

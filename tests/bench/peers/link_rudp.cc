@@ -178,8 +178,9 @@ int main(int argc, char** argv) {
   if (argc == 4 && mode == "receive") return Receiver(argv[2]).listen(argv[3]);
   if (argc >= 5 && mode == "say") return Speaker(std::atoi(argv[2]), redundancy(5)).connect(argv[3], argv[4]);
   if (argc >= 4 && mode == "hear") return Hearer(argv[2], redundancy(4)).listen(argv[3]);
-  std::fprintf(stderr,
-               "usage: link_rudp send FILE HOST PORT; receive FILE PORT; say COUNT HOST PORT [fec|twice|none]; hear FILE "
-               "PORT [fec|twice|none]\n");
+  std::fprintf(
+      stderr,
+      "usage: link_rudp send FILE HOST PORT; receive FILE PORT; say COUNT HOST PORT [fec|twice|none]; hear FILE "
+      "PORT [fec|twice|none]\n");
   return 2;
 }

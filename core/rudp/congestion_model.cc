@@ -148,7 +148,8 @@ void CongestionModel::sample_rtt(const CongestionEvent& event) noexcept {
 
 // As HyStart++ has it (RFC 9406): even the shortest of the last round trips is longer than the path.
 bool CongestionModel::queue_builds_up() const noexcept {
-  if (recent_ < recent_rtts_.size()) return false;
+  // Not in the first round trips: the first train queues behind itself.
+  if (round_ < 2 || recent_ < recent_rtts_.size()) return false;
   const Duration rise = std::clamp<Duration>(min_rtt_ / 8, std::chrono::milliseconds(3), std::chrono::milliseconds(12));
   return std::ranges::min(recent_rtts_) > min_rtt_ + rise;
 }
@@ -294,7 +295,7 @@ void CongestionModel::end_round(const CongestionEvent& event) noexcept {
     enter(Mode::probe_rtt, now);
   }
 
-  ++round_;
+  if (++round_ == 2) recent_ = 0;
   round_rates_[round_ % kRounds] = 0;
   rate_ = std::ranges::max(round_rates_);
 }

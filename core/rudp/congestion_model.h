@@ -98,7 +98,7 @@ class CongestionModel final : public CongestionController {
     Duration sent_at{};
     std::uint64_t offset = 0;
   };
-  std::array<Arrival, 4> arrivals_{};
+  std::array<Arrival, 3> arrivals_{};
   std::size_t arrived_ = 0;
 
   double round_lost_ = 0, round_acknowledged_ = 0;

@@ -35,7 +35,10 @@ std::expected<std::unique_ptr<RudpPort>, std::string> RudpPort::make(Loop& loop,
   return port;
 }
 
-void RudpPort::serve(Instance* instance) noexcept { instance_ = instance; }
+void RudpPort::serve(Instance* instance) noexcept {
+  instance_ = instance;
+  if (instance) socket_->endpoint().set_options(endpoint_options(*instance));
+}
 
 rudp::ConnectionHandler* RudpPort::on_connection(rudp::Connection& connection) noexcept {
   if (!instance_) return nullptr;

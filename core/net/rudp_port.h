@@ -2,7 +2,7 @@
 // instance that serves now, after the same limits as an accepted connection.
 //
 // A reload points it at the next generation's instance: sessions stay with the one that they began with, connections with
-// the port. One worker's thread.
+// the port, with the key and the other options that they began with. One worker's thread.
 #pragma once
 
 #include "net/rudp_host.h"

@@ -133,8 +133,8 @@ void bytes_go_there_and_back(void**) {
       assert_int_equal(asker.got.size(), text.size());
       assert_true(asker.got == text);
       assert_int_equal(echo.connections, 1);
-      while (!echo.closed) loop.turn(true);
-      assert_int_equal(server->endpoint().connections(), 0);
+      // It has been told, and forgets the connection when what is late can no longer come.
+      while (!echo.closed || server->endpoint().connections()) loop.turn(true);
     }
   }
 }

@@ -190,6 +190,11 @@ void Worker::Ends::serve_nobody() noexcept {
   if (rudp) rudp->serve(nullptr);
 }
 
+void Worker::Ends::forget(const Instance& instance) noexcept {
+  if (port) port->forget(instance);
+  if (rudp) rudp->forget(instance);
+}
+
 void Worker::let_go(Ends ends) {
   ends.serve_nobody();
   if (!ends.rudp) return;
@@ -224,7 +229,10 @@ void Worker::instance_idle(WorkerGeneration* generation) {
   io_.retire_later([this, generation] {
     for (auto& [listener, ends] : ends_)
       for (auto& instance : generation->instances)
-        if (ends.port && instance) ends.port->forget(*instance);
+        if (instance) ends.forget(*instance);
+    for (auto& port : rudp_let_go_)
+      for (auto& instance : generation->instances)
+        if (instance) port->forget(*instance);
     std::erase_if(retired_, [generation](const auto& one) { return one.get() == generation; });
     live_.fetch_sub(1, std::memory_order_relaxed);
     check_drained();

@@ -87,6 +87,7 @@ class Worker {
     std::unique_ptr<DatagramPort> port;
     std::unique_ptr<RudpPort> rudp;
     void serve_nobody() noexcept;
+    void forget(const Instance& instance) noexcept;
   };
   Ends make_ends(const Generation::Binding& binding, Instance& instance);
   // No longer listened on: connections go on until their last stream has ended.

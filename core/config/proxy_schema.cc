@@ -1,5 +1,7 @@
 #include "config/proxy_schema.h"
 
+#include "base/net_error.h"
+
 #include <fmt/format.h>
 
 namespace portolan {

@@ -2,7 +2,6 @@
 
 #include "plugin/instance.h"
 
-#include <algorithm>
 #include <cerrno>
 
 namespace portolan {
@@ -14,19 +13,18 @@ constexpr int kBatchesAtOnce = 4;
 
 }  // namespace
 
-DatagramPort::DatagramPort(Loop& loop, int descriptor, bool wildcard) : descriptor_(descriptor), wildcard_(wildcard) {
+DatagramPort::DatagramPort(Loop& loop, int descriptor, bool wildcard)
+    : DatagramOrigin(Transport::udp), descriptor_(descriptor), wildcard_(wildcard) {
   event_.bind(loop, descriptor, &DatagramPort::on_event, this);
 }
 
-DatagramPort::~DatagramPort() {
-  if (instance_) instance_->datagram_sessions.leave(*this);
-  for (Instance* instance : earlier_) instance->datagram_sessions.leave(*this);
+void DatagramPort::serve(Instance* instance) noexcept {
+  point_to(instance);
+  event_.want(instance ? IoEvent::kRead : 0);
 }
 
-void DatagramPort::serve(Instance* instance) noexcept {
-  if (instance_ && instance_ != instance) earlier_.push_back(instance_);
-  instance_ = instance;
-  event_.want(instance ? IoEvent::kRead : 0);
+void DatagramPort::send(DatagramSession& session, std::span<const std::byte> data) noexcept {
+  session.instance.io.datagrams().send(descriptor_, data, session.peer, session.local, session);
 }
 
 void DatagramPort::on_event(int, short, void* self) noexcept {
@@ -56,51 +54,6 @@ void DatagramPort::read_batches() noexcept {
     }
     if (!reception.more) return;
   }
-}
-
-// False: refused.
-bool DatagramPort::take(const DatagramBatch::Received& datagram) noexcept {
-  DatagramSession* session = instance_->datagram_sessions.find(datagram.from);
-  for (auto earlier = earlier_.begin(); !session && earlier != earlier_.end(); ++earlier)
-    session = (*earlier)->datagram_sessions.find(datagram.from);
-  if (!session) session = instance_->datagram_sessions.begin(datagram.from, *this);
-  if (!session) return false;
-  Instance& instance = session->instance;
-  const std::size_t size = datagram.data.size();
-  const Duration now = instance.io.now();
-  if (session->client) {
-    if (instance.message_rate.limited() &&
-        instance.message_rate.take(session->client->messages, now, 1) > Duration::zero()) {
-      instance.refuse(Refusal::message_rate, datagram.from, Instance::Blame::datagram);
-      return false;
-    }
-    if (instance.byte_rate.limited() &&
-        instance.byte_rate.take(session->client->bytes, now, static_cast<double>(size)) > Duration::zero()) {
-      instance.refuse(Refusal::byte_rate, datagram.from, Instance::Blame::datagram);
-      return false;
-    }
-    if (const LimitSet* set = instance.limit_set.get()) {
-      // Whatever it is to be over the limit: a datagram can only be dropped.
-      if (const LimitVerdict over = set->message(session->client->states_of(*set), now, size)) {
-        instance.refuse(over.rule->refusal(), datagram.from,
-                        Instance::blame_for(*over.rule, Instance::Blame::datagram));
-        return false;
-      }
-    }
-  }
-  session->port = this;
-  session->local = datagram.to;
-  session->last_activity = now;
-  instance.peers.touch(*session, now);
-  ++session->messages;
-  session->bytes_in += size;
-  if (instance.statistics) {
-    instance.stats[CoreCounter::messages].add();
-    instance.stats[CoreCounter::bytes_in].add(size);
-    instance.stats.message_size.record(size);
-  }
-  instance.service->on_datagram(*session, datagram.data);
-  return true;
 }
 
 }  // namespace portolan

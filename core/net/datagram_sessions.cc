@@ -2,7 +2,7 @@
 
 #include "base/callback.h"
 #include "base/clock.h"
-#include "net/datagram_port.h"
+#include "net/datagram_origin.h"
 #include "net/session_status.h"
 #include "plugin/instance.h"
 
@@ -13,10 +13,11 @@ namespace portolan {
 
 // ---- One session ---------------------------------------------------------------------------------------------
 
-DatagramSession::DatagramSession(Instance& owner, DatagramPort& from, const Address& address,
+DatagramSession::DatagramSession(Instance& owner, DatagramOrigin& from, const Address& address,
                                  ClientEntry* counted) noexcept
     : instance(owner),
-      port(&from),
+      origin(&from),
+      transport_(from.transport()),
       peer(address),
       client(counted),
       id(owner.io.next_session_id()),
@@ -26,7 +27,7 @@ DatagramSession::DatagramSession(Instance& owner, DatagramPort& from, const Addr
 DatagramSession::~DatagramSession() = default;
 
 void DatagramSession::reply(std::span<const std::byte> data) noexcept {
-  if (port) instance.io.datagrams().send(port->descriptor(), data, peer, local, *this);
+  if (origin) origin->send(*this, data);
 }
 
 void DatagramSession::refuse(Refusal reason) noexcept { instance.refuse(reason, peer, Instance::Blame::datagram); }
@@ -35,7 +36,7 @@ void DatagramSession::end() noexcept { instance.datagram_sessions.end(*this); }
 
 SessionInfo DatagramSession::info() const noexcept {
   if (!peer_text_) peer_text_ = std::make_unique<std::string>(peer.to_string());
-  return {.id = id, .peer = *peer_text_, .transport = Transport::udp};
+  return {.id = id, .peer = *peer_text_, .transport = transport_};
 }
 
 void DatagramSession::sent(std::size_t bytes) noexcept {
@@ -58,7 +59,7 @@ DatagramSession* DatagramSessions::find(const Address& peer) noexcept {
   return found == sessions_.end() ? nullptr : latest_ = found->second.get();
 }
 
-DatagramSession* DatagramSessions::begin(const Address& peer, DatagramPort& port) noexcept {
+DatagramSession* DatagramSessions::begin(const Address& peer, DatagramOrigin& origin) noexcept {
   // Whoever is turned away takes nobody's place.
   const std::uint32_t most = instance_.limits.max_sessions;
   if (instance_.configuration.plugin->replaces_peers && most && instance_.peers.first() &&
@@ -68,7 +69,7 @@ DatagramSession* DatagramSessions::begin(const Address& peer, DatagramPort& port
   if (!admission.admitted) return nullptr;
   DatagramSession* session = nullptr;
   if (!contain("a new session", [&] {
-        auto made = std::make_unique<DatagramSession>(instance_, port, peer, admission.client);
+        auto made = std::make_unique<DatagramSession>(instance_, origin, peer, admission.client);
         session = made.get();
         sessions_.emplace(peer, std::move(made));
       })) {
@@ -88,7 +89,7 @@ void DatagramSessions::end(DatagramSession& session) noexcept {
     instance_.recorder->session({.id = session.id,
                                  .service = instance_.configuration.name,
                                  .peer = session.peer.to_string(),
-                                 .transport = Transport::udp,
+                                 .transport = session.transport_,
                                  .started_ms = now - to_ms(instance_.io.now() - session.started),
                                  .ended_ms = now - to_ms(instance_.io.now() - session.last_activity),
                                  .bytes_in = session.bytes_in,
@@ -114,9 +115,9 @@ void DatagramSessions::end_unattached() noexcept {
   }
 }
 
-void DatagramSessions::leave(const DatagramPort& port) noexcept {
+void DatagramSessions::leave(const DatagramOrigin& origin) noexcept {
   for (auto& [peer, session] : sessions_)
-    if (session->port == &port) session->port = nullptr;
+    if (session->origin == &origin) session->origin = nullptr;
 }
 
 void DatagramSessions::end_of(const Address& client) noexcept {
@@ -137,7 +138,7 @@ void DatagramSessions::list(std::size_t limit, std::vector<SessionStatus>& out) 
     out.push_back({.id = session->id,
                    .service = instance_.configuration.name,
                    .peer = peer.to_string(),
-                   .transport = Transport::udp,
+                   .transport = session->transport_,
                    .started_ms = unix_ms() - to_ms(now - session->started),
                    .idle_ms = to_ms(now - session->last_activity),
                    .bytes_in = session->bytes_in,

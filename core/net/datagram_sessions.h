@@ -15,7 +15,7 @@
 
 namespace portolan {
 
-class DatagramPort;
+class DatagramOrigin;
 class Instance;
 struct ClientEntry;
 struct SessionStatus;
@@ -23,7 +23,7 @@ struct SessionStatus;
 // As the plugin sees it: a peer.
 class DatagramSession final : public TimeoutNode, public DatagramPeer, public DatagramSender {
  public:
-  DatagramSession(Instance& instance, DatagramPort& port, const Address& peer, ClientEntry* client) noexcept;
+  DatagramSession(Instance& instance, DatagramOrigin& origin, const Address& peer, ClientEntry* client) noexcept;
   ~DatagramSession();
 
   void reply(std::span<const std::byte> data) noexcept override;
@@ -32,6 +32,7 @@ class DatagramSession final : public TimeoutNode, public DatagramPeer, public Da
   DatagramHandler* handler() const noexcept override { return handler_; }
   void end() noexcept override;
   NetAddress peer_address() const noexcept override { return peer.plain(); }
+  Transport transport() const noexcept override { return transport_; }
   SessionInfo info() const noexcept override;
   using DatagramPeer::reply;
 
@@ -39,7 +40,8 @@ class DatagramSession final : public TimeoutNode, public DatagramPeer, public Da
   void not_sent(int error_number) noexcept override;
 
   Instance& instance;
-  DatagramPort* port;  // that its last datagram came by; null: it has gone
+  DatagramOrigin* origin;  // that its last datagram came by; null: it has gone
+  const Transport transport_;
   const Address peer;
   Address local;  // that its last datagram came to, on a wildcard listener
   ClientEntry* const client;
@@ -61,13 +63,13 @@ class DatagramSessions {
   ~DatagramSessions() { end_all(); }
   DatagramSession* find(const Address& peer) noexcept;
   // Null when the limits refuse it (counted).
-  DatagramSession* begin(const Address& peer, DatagramPort& port) noexcept;
+  DatagramSession* begin(const Address& peer, DatagramOrigin& origin) noexcept;
   void end(DatagramSession& session) noexcept;
   void end_all() noexcept;
   void end_of(const Address& client) noexcept;
   // Those that no plugin keeps.
   void end_unattached() noexcept;
-  void leave(const DatagramPort& port) noexcept;
+  void leave(const DatagramOrigin& origin) noexcept;
   std::size_t size() const noexcept { return sessions_.size(); }
   void list(std::size_t limit, std::vector<SessionStatus>& out) const;
 

@@ -90,6 +90,7 @@ RudpLink* RudpHost::add_link(const rudp::ConnectionOptions& options, const Addre
 }
 
 void RudpHost::closed(RudpLink& link) noexcept {
+  forget(link);
   links_.erase(&link);
   link_changed();
 }

@@ -38,12 +38,18 @@ class RudpHost : public rudp::EndpointHandler {
   void queue(RudpStream& stream, When when) noexcept;
   // A stream of the peer that has said hello: false refuses it.
   bool arrived(RudpLink& link, rudp::StreamId id) noexcept;
+  virtual void message(RudpLink& link, std::span<const std::byte> data) noexcept {
+    (void)link;
+    (void)data;
+  }
   void closed(RudpLink& link) noexcept;
   void link_changed() noexcept;
 
  protected:
   // A stream that has arrived, in a turn of its own: link.accept or link.refuse.
   virtual void accept(RudpLink& link, rudp::StreamId id) noexcept = 0;
+  // A link goes.
+  virtual void forget(RudpLink& link) noexcept { (void)link; }
   // A link has gone, or become idle.
   virtual void settled() noexcept {}
 

@@ -208,6 +208,8 @@ void RudpLink::on_stop(rudp::Connection&, rudp::StreamId id, std::uint64_t) noex
   drop_if_over(id);
 }
 
+void RudpLink::on_message(rudp::Connection&, std::span<const std::byte> data) noexcept { host_.message(*this, data); }
+
 void RudpLink::on_closed(rudp::Connection&, const rudp::CloseReason& why) noexcept {
   connection_ = nullptr;
   contain("the end of a connection", [&] {

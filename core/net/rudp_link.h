@@ -48,6 +48,7 @@ class RudpLink final : public rudp::ConnectionHandler {
   void on_delivered(rudp::Connection& connection, rudp::StreamId id) noexcept override;
   void on_reset(rudp::Connection& connection, rudp::StreamId id, std::uint64_t code) noexcept override;
   void on_stop(rudp::Connection& connection, rudp::StreamId id, std::uint64_t code) noexcept override;
+  void on_message(rudp::Connection& connection, std::span<const std::byte> data) noexcept override;
   void on_closed(rudp::Connection& connection, const rudp::CloseReason& why) noexcept override;
 
  private:

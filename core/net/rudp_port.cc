@@ -1,10 +1,11 @@
 #include "rudp_port.h"
 
-#include "base/log.h"
+#include "base/callback.h"
 #include "net/stream_connection.h"
 #include "plugin/instance.h"
 
 #include <algorithm>
+#include <cerrno>
 
 namespace portolan {
 
@@ -31,11 +32,59 @@ std::expected<std::unique_ptr<RudpPort>, std::string> RudpPort::make(Loop& loop,
   auto socket = RudpSocket::adopt(loop, descriptor, endpoint_options(instance), *port);
   if (!socket) return std::unexpected(socket.error());
   port->socket_ = std::move(*socket);
-  port->instance_ = &instance;
+  port->serve(&instance);
   return port;
 }
 
-void RudpPort::serve(Instance* instance) noexcept { instance_ = instance; }
+void RudpPort::forget(const Instance& instance) noexcept {
+  messages_.forget(instance);
+  foreign_.forget(instance);
+}
+
+// ---- What comes beside streams -------------------------------------------------------------------------------
+
+void RudpPort::Datagrams::receive(const DatagramBatch::Received& datagram) noexcept {
+  Instance& instance = *instance_;
+  instance.io.tick();
+  take(datagram);
+  instance.io.settle();
+}
+
+void RudpPort::Datagrams::send(DatagramSession& session, std::span<const std::byte> data) noexcept {
+  if (transport() == Transport::udp) {
+    port_.socket_->send_foreign(session.peer, session.local, data);
+    return session.sent(data.size());
+  }
+  const auto found = port_.speakers_.find(session.peer);
+  const bool taken =
+      found != port_.speakers_.end() && found->second->connection() && found->second->connection()->send_message(data);
+  taken ? session.sent(data.size()) : session.not_sent(EAGAIN);
+}
+
+void RudpPort::on_foreign_datagram(const Address& from, const Address& to, std::span<const std::byte> data) noexcept {
+  if (!instance_ || !instance_->configuration.plugin->rudp_datagrams) return;
+  foreign_.receive({.data = data, .from = from, .to = to});
+}
+
+void RudpPort::message(RudpLink& link, std::span<const std::byte> data) noexcept {
+  if (!instance_ || !instance_->configuration.plugin->rudp_datagrams || !link.connection()) return;
+  const Address peer = link.connection()->peer();
+  if (!contain("a message of rudp", [&] { speakers_[peer] = &link; })) return;
+  messages_.receive({.data = data, .from = peer, .to = {}});
+}
+
+void RudpPort::forget(RudpLink& link) noexcept {
+  std::erase_if(speakers_, [&link](const auto& one) { return one.second == &link; });
+}
+
+// ---- Streams -------------------------------------------------------------------------------------------------
+
+void RudpPort::serve(Instance* instance) noexcept {
+  instance_ = instance;
+  messages_.point_to(instance);
+  foreign_.point_to(instance);
+  if (instance) socket_->endpoint().set_options(endpoint_options(*instance));
+}
 
 rudp::ConnectionHandler* RudpPort::on_connection(rudp::Connection& connection) noexcept {
   if (!instance_) return nullptr;

@@ -1,20 +1,7 @@
 #include "rudp_settings.h"
 
 #include "config/core_schema.h"
-
-#include <cstring>
-#include <algorithm>
-#if __has_include("rudp/pre_shared_key.h")
 #include "rudp/pre_shared_key.h"
-#else
-namespace portolan::rudp {
-static std::expected<Key, std::string> key_of(std::string_view t) {
-  Key k{};
-  std::memcpy(k.data(), t.data(), std::min<std::size_t>(t.size(), 32));
-  return k;
-}
-}  // namespace portolan::rudp
-#endif
 
 #include <fmt/format.h>
 
@@ -43,10 +30,7 @@ std::expected<rudp::Key, std::string> key_of_text(const std::string& text) {
   const auto key = rudp::key_of(text);
   if (!key) return std::unexpected(key.error());
   if (known.size() >= 64) known.clear();
-  rudp::Key bytes;
-  static_assert(sizeof bytes == 32);
-  std::memcpy(bytes.data(), key->data(), bytes.size());
-  return known[text] = bytes;
+  return known[text] = *key;
 }
 
 std::expected<std::string, std::string> first_line(const std::string& path) {

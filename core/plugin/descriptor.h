@@ -148,6 +148,9 @@ struct Descriptor {
   std::span<const CommandDeclaration> commands = {};
   // A datagram peer over max_sessions takes the place of the one that was quiet for longest, instead of being refused.
   bool replaces_peers = false;
+  // Service::on_datagram gets what comes to a rudp:// listener beside streams: messages of rudp, and the datagrams of other
+  // protocols whose first byte is below 0x40, as from a udp:// listener. Otherwise they are dropped.
+  bool rudp_datagrams = false;
   // What idle_timeout is where the configuration does not say; zero: what it is for every service. For protocols in which
   // being quiet is no sign of having gone.
   Duration idle_timeout{};

@@ -213,6 +213,8 @@ class DatagramPeer {
   // Ends its session as if it had been quiet: on_end comes before this returns. Its next datagram begins a new one.
   virtual void end() noexcept = 0;
   virtual NetAddress peer_address() const noexcept = 0;
+  // udp; or rudp, where a datagram is a message: it came whole and once, as its answer will, and is longer than a packet.
+  virtual Transport transport() const noexcept = 0;
   virtual SessionInfo info() const noexcept = 0;
   void reply(std::string_view text) noexcept { reply(std::as_bytes(std::span(text.data(), text.size()))); }
 

@@ -186,7 +186,8 @@ void Endpoint::State::answer(const Address& to, const Address& from, std::span<c
 
 Endpoint::Endpoint(const EndpointOptions& options, EndpointHandler& handler)
     : state_(std::make_unique<State>(options, handler)) {
-  state_->reset_key = options.connection.key ? *options.connection.key : Secret::random();
+  set_options(options);
+  if (!options.connection.key) state_->reset_key = Secret::random();
 }
 Endpoint::~Endpoint() = default;
 
@@ -330,6 +331,11 @@ void Endpoint::on_timeout(Duration now) noexcept {
 void Endpoint::too_long(const Address& to, std::size_t segment, Duration now) noexcept {
   for (auto& [id, engine] : state_->engines)
     if (engine->peer() == to) engine->too_long(segment, now);
+}
+
+void Endpoint::set_options(const EndpointOptions& options) noexcept {
+  state_->options = options;
+  if (options.connection.key) state_->reset_key = *options.connection.key;
 }
 
 std::size_t Endpoint::connections() const noexcept { return state_->engines.size(); }

@@ -73,6 +73,8 @@ class Endpoint {
   // A train could not be sent because its datagrams are too long for the path (EMSGSIZE).
   void too_long(const Address& to, std::size_t segment, Duration now) noexcept;
 
+  // From now on, for connections that peers begin.
+  void set_options(const EndpointOptions& options) noexcept;
   std::size_t connections() const noexcept;
   // Closes every connection, in order; they are gone when connections() is 0.
   void close_all(std::uint64_t code, std::string_view reason) noexcept;

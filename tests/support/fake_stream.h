@@ -95,6 +95,7 @@ class FakePeer final : public DatagramPeer {
   void refuse(Refusal reason) noexcept override { refusal = reason; }
   void attach(DatagramHandler& handler) noexcept override { attached = &handler; }
   NetAddress peer_address() const noexcept override { return {.family = 4, .port = 53, .bytes = {192, 0, 2, 8}}; }
+  Transport transport() const noexcept override { return Transport::udp; }
   DatagramHandler* handler() const noexcept override { return attached; }
   void end() noexcept override {
     if (DatagramHandler* handler = std::exchange(attached, nullptr)) handler->on_end();

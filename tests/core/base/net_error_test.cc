@@ -39,6 +39,7 @@ void every_value_has_a_word_of_its_own(void**) {
   assert_true(to_string(static_cast<Refusal>(kRefusalCount)) == "unknown");
 
   assert_true(to_string(Transport::unix_stream) == "unix");
+  assert_true(to_string(Transport::rudp) == "rudp");
   assert_true(to_string(Transport::tls) == "tls");
 }
 

@@ -192,6 +192,7 @@ void endpoints_are_read_and_written(void**) {
   } const cases[] = {
       {"tcp://127.0.0.1:80", Transport::tcp},      {"udp://[::1]:53", Transport::udp},
       {"tls://0.0.0.0:0", Transport::tls},         {"unix:///run/x.sock", Transport::unix_stream},
+      {"rudp://[::]:7009", Transport::rudp},       {"rudp://192.0.2.1:0", Transport::rudp},
       {"unix://x.sock", Transport::unix_stream},   {"unix://@name", Transport::unix_stream},
       {"tcp://[fe80::1%lo]:8080", Transport::tcp},
   };
@@ -211,7 +212,7 @@ void endpoints_that_are_wrong_say_how_to_write_them(void**) {
   } const cases[] = {
       {"127.0.0.1:80", "tcp://127.0.0.1:80"},
       {"", "transport"},
-      {"http://127.0.0.1:80", "unknown transport \"http\"; expected tcp://, udp://, tls:// or unix://"},
+      {"http://127.0.0.1:80", "unknown transport \"http\"; expected tcp://, udp://, tls://, rudp:// or unix://"},
       {"TCP://127.0.0.1:80", "unknown transport"},
       {"tcp://localhost:80", "\"tcp://localhost:80\": \"localhost\" is a name; write 127.0.0.1"},
       {"tcp://127.0.0.1", "port is missing"},

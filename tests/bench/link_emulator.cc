@@ -80,7 +80,6 @@ class Emulator {
     LinkDirection model;
     Descriptor source;
     LinkTime receive_time{};
-    std::vector<std::byte> damaged;
   };
 
   Result<void> start();
@@ -109,9 +108,9 @@ class Emulator {
 Result<void> Emulator::start() {
   auto near_network = NetworkNamespace::create();
   if (!near_network) return Failure(near_network.error());
-  auto far_network = setup_.loopback ? Result<NetworkNamespace>(Failure("")) : NetworkNamespace::create();
+  auto far_network = NetworkNamespace::create();
+  if (!far_network) return Failure(far_network.error());
   if (!setup_.loopback) {
-    if (!far_network) return Failure(far_network.error());
     auto near_device = near_network->open_device({kNearAddress, kNearAddress6, setup_.mtu});
     if (!near_device) return Failure(near_device.error());
     auto far_device = far_network->open_device({kFarAddress, kFarAddress6, setup_.mtu});
@@ -127,8 +126,7 @@ Result<void> Emulator::start() {
   }
   // What the devices' own start has sent is no traffic.
   for (const Way& way : ways_) {
-    while (way.source && ::read(way.source.get(), buffer_.data(), buffer_.size()) > 0) {
-    }
+    while (way.source && ::read(way.source.get(), buffer_.data(), buffer_.size()) > 0) continue;
   }
   ask_for_priority();
   cpu_before_ = own_cpu_seconds();

@@ -233,6 +233,11 @@ bool LinkPeers::received_is_payload() const {
 Result<LinkFigures> LinkPeers::run(const LinkEnds& ends, const LinkConditions& conditions) const {
   auto figures =
       run_link_program(options_.directory + "/portolan_link", conditions, ends, directory_.path() + "/errors.txt");
+  // Otherwise the near end would wait for a far one that has crashed, and pass for slow.
+  constexpr int kKilled = 128;
+  if (figures && figures->far_exit > kKilled) {
+    return Failure(fmt::format("the far end was killed by signal {}", figures->far_exit - kKilled));
+  }
   if (figures && !figures->timed_out && figures->near_exit != 0) {
     return Failure(fmt::format("exited with {} (\"{}\")", figures->near_exit, figures->said));
   }

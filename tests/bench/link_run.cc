@@ -101,6 +101,7 @@ LinkFigures figures_of(const json& report) {
   return {.seconds = report.at("seconds").get<double>(),
           .timed_out = report.at("timed_out").get<bool>(),
           .near_exit = report.at("near").at("exit_code").get<int>(),
+          .far_exit = report.at("far").at("exit_code").get<int>(),
           .near_cpu_seconds = cpu_of(report.at("near")),
           .far_cpu_seconds = cpu_of(report.at("far")),
           .there = way_of(report.at("there")),

@@ -43,6 +43,7 @@ struct LinkFigures {
   double seconds = 0;
   bool timed_out = false;
   int near_exit = 0;
+  int far_exit = 0;             // 0 for one that had to be stopped
   double near_cpu_seconds = 0;  // with what the kernel took to receive for it
   double far_cpu_seconds = 0;
   WayFigures there, back;  // there is from near to far

@@ -62,16 +62,16 @@ bool Sender::handle(const Message& message, Duration now) {
           if constexpr (std::is_same_v<One, Have>) {
             if (one.length == 0 || one.length > entry.size) return fail("the receiver has more than there is");
             ++found->second.rounds;
+            found->second.had = one.length;
             checks_.push_back({one.id, one.length});
           } else if constexpr (std::is_same_v<One, SendFrom>) {
             if (one.offset > entry.size) return fail("the receiver has more than there is");
             state_.kept += std::min(one.offset, entry.data);
-            if (one.offset == 0 && checked_ && checked_->id == one.id) {
-              events_.on_note(entry, "what was there is of another version: it is sent anew");
-            } else if (checked_ && checked_->id == one.id && checked_->hash.size() > one.offset) {
-              events_.on_note(entry, fmt::format("only the first {} of {} bytes that were there are of this version",
-                                                 one.offset, checked_->hash.size()));
+            if (one.offset < found->second.had) {
+              events_.on_note(entry, fmt::format("of the {} bytes that the receiver has, {} are of this version",
+                                                 found->second.had, one.offset));
             }
+            forget_check(one.id);
             ready_.push_back({one.id, one.offset});
           } else {
             on(one, now);
@@ -127,19 +127,7 @@ bool Sender::produce(std::vector<std::byte>& out, Duration now) {
   while (!again_.empty() && again_.front().at <= now && open_.size() < kMaxOpen) {
     const std::size_t index = again_.front().index;
     again_.pop_front();
-    // Offered as if it were the next: the loop below goes on where it was.
-    const std::size_t next = std::exchange(next_, index);
-    const SourceEntry& entry = tree_.entries[index];
-    open_.emplace(next_id_, Open{.index = index});
-    append(out, Entry{.id = next_id_++,
-                      .kind = entry.kind,
-                      .mode = entry.mode,
-                      .modified_seconds = entry.modified_seconds,
-                      .modified_nanoseconds = entry.modified_nanoseconds,
-                      .size = entry.size,
-                      .data = entry.data,
-                      .path = entry.path});
-    next_ = next;
+    offer(index, out);
   }
   offer_entries(out);
   bool worked = check_step(out, now);
@@ -165,16 +153,21 @@ void Sender::offer_entries(std::vector<std::byte>& out) {
     const SourceEntry& entry = tree_.entries[next_];
     // Folders come again with every connection: it is there that their times are set at the end.
     if (entry.settled && entry.kind == EntryKind::file) continue;
-    open_.emplace(next_id_, Open{.index = next_});
-    append(out, Entry{.id = next_id_++,
-                      .kind = entry.kind,
-                      .mode = entry.mode,
-                      .modified_seconds = entry.modified_seconds,
-                      .modified_nanoseconds = entry.modified_nanoseconds,
-                      .size = entry.size,
-                      .data = entry.data,
-                      .path = entry.path});
+    offer(next_, out);
   }
+}
+
+void Sender::offer(std::size_t index, std::vector<std::byte>& out) {
+  const SourceEntry& entry = tree_.entries[index];
+  open_.emplace(next_id_, Open{.index = index});
+  append(out, Entry{.id = next_id_++,
+                    .kind = entry.kind,
+                    .mode = entry.mode,
+                    .modified_seconds = entry.modified_seconds,
+                    .modified_nanoseconds = entry.modified_nanoseconds,
+                    .size = entry.size,
+                    .data = entry.data,
+                    .path = entry.path});
 }
 
 std::optional<Sender::Reading> Sender::open(std::uint32_t id, std::vector<std::byte>& out, Duration now) {
@@ -197,9 +190,8 @@ void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::ve
   append(out, Abandon{.id = id, .why = why});
   const std::size_t index = open_.at(id).index;
   SourceEntry& entry = tree_.entries[index];
-  std::erase_if(checks_, [id](const Offset& one) { return one.id == id; });
+  forget_check(id);
   std::erase_if(ready_, [id](const Offset& one) { return one.id == id; });
-  if (check_ && check_->id == id) check_.reset();
   if (checked_ && checked_->id == id) checked_.reset();
   if (current_ && current_->id == id) current_.reset();
   if (again && ++entry.tries < kMostTries && refresh(entry)) {
@@ -209,6 +201,11 @@ void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::ve
     return;
   }
   settle(id, Outcome::failed, again ? fmt::format("{}, again and again, while it was being sent", why) : why);
+}
+
+void Sender::forget_check(std::uint32_t id) {
+  std::erase_if(checks_, [id](const Offset& one) { return one.id == id; });
+  if (check_ && check_->id == id) check_.reset();
 }
 
 bool Sender::hash_step(Reading& reading, std::uint64_t end) {

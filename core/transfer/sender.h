@@ -62,6 +62,7 @@ class Sender {
   struct Open {
     std::size_t index = 0;
     std::uint8_t rounds = 0;  // of checking
+    std::uint64_t had = 0;    // by the receiver, of whatever version
   };
   struct Offset {
     std::uint32_t id = 0;
@@ -76,6 +77,7 @@ class Sender {
 
   bool handle(const Message& message, Duration now);
   void on(const Result& result, Duration now);
+  void offer(std::size_t index, std::vector<std::byte>& out);
   void offer_entries(std::vector<std::byte>& out);
   bool check_step(std::vector<std::byte>& out, Duration now);
   bool send_step(std::vector<std::byte>& out, Duration now);
@@ -83,6 +85,7 @@ class Sender {
   std::optional<Reading> open(std::uint32_t id, std::vector<std::byte>& out, Duration now);
   // Hashes up to `end`, a bounded piece; false: it cannot be read so far.
   bool hash_step(Reading& reading, std::uint64_t end);
+  void forget_check(std::uint32_t id);
   void abandon(std::uint32_t id, std::string_view why, bool again, std::vector<std::byte>& out, Duration now);
   void settle(std::uint32_t id, Outcome outcome, std::string_view text);
   SourceEntry& entry_of(std::uint32_t id) { return tree_.entries[open_.at(id).index]; }

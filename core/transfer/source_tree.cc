@@ -124,7 +124,7 @@ class Walker {
         leave_out(below, "neither a file nor a folder");
       } else if (const auto checked = check_path(below_path); !checked) {
         leave_out(below, fmt::format("a receiver takes no such name: {}", checked.error()));
-      } else if (found->is_directory() && std::ranges::contains(ancestors_, Place{found->device, found->inode})) {
+      } else if (found->is_directory() && is_ancestor(*found)) {
         leave_out(below, "it leads back to where it is in");
       } else {
         add(below, below_path, *found, depth + 1);
@@ -138,6 +138,10 @@ class Walker {
     std::uint64_t inode = 0;
     friend bool operator==(const Place&, const Place&) = default;
   };
+  bool is_ancestor(const FileStatus& folder) const {
+    return std::ranges::find(ancestors_, Place{folder.device, folder.inode}) != ancestors_.end();
+  }
+
   WalkOptions options_;
   SourceTree tree_;
   std::set<std::string> taken_;

@@ -88,7 +88,10 @@ class View final : public ReceiveView {
     if (json_) return print_json({{"event", "lost"}, {"peer", peer}, {"why", why}});
     line_.complain(fmt::format("portolan receive: {}: {}; what has come is kept", peer, printable(why)));
   }
-  void warn(std::string_view text) { line_.complain(fmt::format("portolan receive: {}", text)); }
+  void warn(std::string_view text) {
+    if (json_) return print_json({{"event", "warning"}, {"text", text}});
+    line_.complain(fmt::format("portolan receive: {}", text));
+  }
 
  private:
   const bool json_;

@@ -64,6 +64,11 @@ class View final : public SendView {
     }
   }
 
+  void warn(std::string_view text) {
+    if (json_) return print_json({{"event", "warning"}, {"text", text}});
+    line_.complain(fmt::format("portolan send: {}", text));
+  }
+
   void on_progress(const SendFigures& figures) noexcept override {
     const Duration now = monotonic_now();
     meter_.note(figures.new_bytes, now);
@@ -175,6 +180,12 @@ int send_command(const TransferArguments& arguments) {
   for (const std::string& sentence : tree->left_out) {
     const std::size_t colon = sentence.find(": left out");
     view.note(sentence.substr(0, colon), sentence.substr(std::min(colon + 2, sentence.size())));
+  }
+  const bool near = place->carrier == Carrier::unix_socket || place->address.scope() == AddressScope::loopback;
+  if (*key && place->carrier != Carrier::rudp) {
+    view.warn("the key protects rudp alone: this link goes without");
+  } else if (!*key && !(near && place->name.empty())) {
+    view.warn("the link is not protected: whoever is on the way can read and change what is sent (--key-file)");
   }
   const Duration began = monotonic_now();
   const SendOutcome outcome = SendRun(*tree, options, view).run();

@@ -19,7 +19,7 @@
 namespace portolan {
 
 // Raised whenever a type in this file or in service.h changes its layout or meaning.
-inline constexpr std::uint32_t kContractVersion = 4;
+inline constexpr std::uint32_t kContractVersion = 5;
 
 using Duration = std::chrono::nanoseconds;
 

@@ -21,7 +21,6 @@ constexpr Duration kTellEvery = std::chrono::milliseconds(100);
 constexpr Duration kTellAtLeast = std::chrono::seconds(1);
 // A sender that lives says something twice a second.
 constexpr Duration kSilence = std::chrono::seconds(2);
-constexpr std::size_t kMostFinishing = 64;  // each has its file open
 constexpr std::uint64_t kMostFolders = 1'000'000;
 
 std::string size_text(std::uint64_t bytes) { return format_size(static_cast<std::int64_t>(bytes)); }

@@ -69,6 +69,8 @@ class Receiver {
   // There is work to be done before more can be received: call step until there is none.
   bool busy() const noexcept { return work_ != Work::none; }
   void step(Duration now);
+  // What comes next has to wait for files that are being synced: for collect.
+  bool waits_for_finisher() const noexcept { return finishing_.size() >= kMostFinishing; }
   // The finisher has called: results are taken.
   void collect(Duration now);
   // Appends what is to be sent.
@@ -90,6 +92,7 @@ class Receiver {
   void give_way();
 
  private:
+  static constexpr std::size_t kMostFinishing = 64;  // each has its file open
   enum class Work : std::uint8_t { none, compare, rehash, zeros };
   struct Offered {
     Entry entry = {};  // its path is in `path`

@@ -460,6 +460,7 @@ void Receiver::on(const Finish&) {
     if (one.made) (void)::fchmod((*folder)->get(), one.mode);
     (void)set_modified((*folder)->get(), one.modified_seconds, one.modified_nanoseconds);
   }
+  append(out_, Progress{written_, Activity::receiving});
   append(out_, Bye{});
   finished_ = true;
 }

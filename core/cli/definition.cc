@@ -250,12 +250,12 @@ void define_send(CLI::App& app, Arguments& arguments) {
       ->type_name("FILE")
       ->required();
   add_key(*send, transfer);
-  add_parsed(*send, "--rate", transfer.rate, parse_rate, "RATE", "Send no faster: 10MiB/s (default: as fast as it goes)");
-  add_choice<rudp::Congestion>(*send, "--congestion", transfer.congestion,
-                               {{"model", rudp::Congestion::model},
-                                {"cubic", rudp::Congestion::cubic},
-                                {"fixed", rudp::Congestion::fixed}},
-                               "How rudp shares the link: by a model of it, as TCP does, or with --rate whatever happens");
+  add_parsed(*send, "--rate", transfer.rate, parse_rate, "RATE",
+             "Send no faster: 10MiB/s (default: as fast as it goes)");
+  add_choice<rudp::Congestion>(
+      *send, "--congestion", transfer.congestion,
+      {{"model", rudp::Congestion::model}, {"cubic", rudp::Congestion::cubic}, {"fixed", rudp::Congestion::fixed}},
+      "How rudp shares the link: by a model of it, as TCP does, or with --rate whatever happens");
   send->add_flag("--follow-links", transfer.follow_links, "Send what symbolic links in folders lead to");
   add_parsed(*send, "--stall", transfer.stall, parse_duration, "DURATION",
              "Say so, and connect again, after so long without progress (default: 10s)");
@@ -265,7 +265,8 @@ void define_send(CLI::App& app, Arguments& arguments) {
   add_json(*send, arguments);
   send->footer(examples_footer({"portolan send photos 192.168.1.20 --key-file ~/.portolan-key",
                                 "PORTOLAN_KEY='five words of your own' portolan send a.iso b.iso nas.lan:7660",
-                                "portolan send backup.tar nas.lan --rate 2MiB/s --json", "portolan send log/ unix:///run/drop.sock"}));
+                                "portolan send backup.tar nas.lan --rate 2MiB/s --json",
+                                "portolan send log/ unix:///run/drop.sock"}));
 }
 
 void define_receive(CLI::App& app, Arguments& arguments) {
@@ -288,19 +289,22 @@ void define_receive(CLI::App& app, Arguments& arguments) {
       ->check(CLI::IsMember({"refuse", "skip", "replace", "rename"}))
       ->capture_default_str();
   add_parsed(*receive, "--max-file", transfer.max_file, parse_size, "SIZE", "The longest file (default: any)");
-  add_parsed(*receive, "--max-transfer", transfer.max_transfer, parse_size, "SIZE", "The most in one transfer (default: any)");
+  add_parsed(*receive, "--max-transfer", transfer.max_transfer, parse_size, "SIZE",
+             "The most in one transfer (default: any)");
   receive->add_option("--max-files", transfer.max_files, "The most files in one transfer (default: any)")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40).description(""));
-  add_parsed(*receive, "--quota", transfer.quota, parse_size, "SIZE", "The most that the folder may hold (default: any)");
+  add_parsed(*receive, "--quota", transfer.quota, parse_size, "SIZE",
+             "The most that the folder may hold (default: any)");
   add_parsed(*receive, "--keep-free", transfer.keep_free, parse_size, "SIZE",
              "So much stays free on the disk (default: 64MiB)");
   receive->add_flag("--once", transfer.once, "End after one transfer; by the exit code, whether all of it is there");
   receive->add_flag("-q,--quiet", transfer.quiet, "Print problems alone");
   add_json(*receive, arguments);
-  receive->footer(examples_footer({"portolan receive", "portolan receive ~/incoming --key-file ~/.portolan-key",
-                                   "portolan receive /srv/in --listen 192.168.1.20 --allow 192.168.1.0/24 --quota 20GiB",
-                                   "portolan receive --once --json --listen 127.0.0.1:0"}));
+  receive->footer(
+      examples_footer({"portolan receive", "portolan receive ~/incoming --key-file ~/.portolan-key",
+                       "portolan receive /srv/in --listen 192.168.1.20 --allow 192.168.1.0/24 --quota 20GiB",
+                       "portolan receive --once --json --listen 127.0.0.1:0"}));
 }
 
 void define_stats(CLI::App& app, Arguments& arguments) {

@@ -71,7 +71,8 @@ class View final : public ReceiveView {
                          {"activity", to_string(activity)},
                          {"sessions", sessions}});
     }
-    if (!quiet_) line_.draw(fmt::format("{}  {}  {}", to_string(activity), bytes_text(new_bytes), rate_text(meter_.rate())));
+    if (!quiet_)
+      line_.draw(fmt::format("{}  {}  {}", to_string(activity), bytes_text(new_bytes), rate_text(meter_.rate())));
   }
   void on_end(const std::string& peer, std::uint64_t received, std::uint64_t not_received,
               std::uint64_t new_bytes) noexcept override {
@@ -114,11 +115,13 @@ bool is_local(const Place& place) {
 int receive_command(const TransferArguments& arguments) {
   auto key = transfer_key(arguments);
   if (!key) return refuse(key.error());
-  ReceiveRunOptions options{.listen = {}, .link = {}, .folder = arguments.folder, .receive = {}, .allow = {}, .once = arguments.once};
+  ReceiveRunOptions options{
+      .listen = {}, .link = {}, .folder = arguments.folder, .receive = {}, .allow = {}, .once = arguments.once};
   // Without a key anybody who reaches the port could write here: then it is reached from this machine alone, unless
   // the user says so.
   std::vector<std::string> listen = arguments.listen;
-  if (listen.empty()) listen = *key ? std::vector<std::string>{"0.0.0.0", "[::]"} : std::vector<std::string>{"127.0.0.1"};
+  if (listen.empty())
+    listen = *key ? std::vector<std::string>{"0.0.0.0", "[::]"} : std::vector<std::string>{"127.0.0.1"};
   for (const std::string& text : listen) {
     const auto place = Place::parse(text, true);
     if (!place) return refuse(place.error(), kExitUsage);
@@ -139,10 +142,10 @@ int receive_command(const TransferArguments& arguments) {
   for (const Place& place : options.listen) {
     if (place.carrier == Carrier::tcp && *key) view.warn("the key protects rudp alone; tcp:// goes without");
   }
-  const bool open = std::ranges::any_of(options.listen, [&](const Place& place) {
-    return !is_local(place) && (!*key || place.carrier == Carrier::tcp);
-  });
-  if (open) view.warn("the link is not protected: whoever reaches it can send, read and change what is sent (--key-file)");
+  const bool open = std::ranges::any_of(
+      options.listen, [&](const Place& place) { return !is_local(place) && (!*key || place.carrier == Carrier::tcp); });
+  if (open)
+    view.warn("the link is not protected: whoever reaches it can send, read and change what is sent (--key-file)");
   const auto outcome = ReceiveRun(options, view).run();
   if (!outcome.error.empty()) return refuse(outcome.error);
   return arguments.once && !outcome.complete ? kExitFailed : kExitOk;

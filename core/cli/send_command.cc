@@ -44,8 +44,8 @@ class View final : public SendView {
                   {"size", entry.size},
                   {"text", text}});
     } else if (failed) {
-      line_.complain(fmt::format("portolan send: {}: {}: {}", printable(entry.path), to_string(entry.outcome),
-                                 printable(text)));
+      line_.complain(
+          fmt::format("portolan send: {}: {}: {}", printable(entry.path), to_string(entry.outcome), printable(text)));
     } else if (!quiet_) {
       const bool renamed = entry.outcome == Outcome::received && !text.empty() && text != entry.path;
       std::string line = fmt::format("{}  {}", printable(entry.path), bytes_text(entry.size));
@@ -93,8 +93,9 @@ class View final : public SendView {
     }
     if (quiet_ || (!line_.drawn() && now - plain_at_ < kPlainEvery)) return;
     plain_at_ = now;
-    std::string text = fmt::format("{:3}%  {} of {}", figures.bytes == 0 ? 100 : figures.bytes_done * 100 / figures.bytes,
-                                   bytes_text(figures.bytes_done), bytes_text(figures.bytes));
+    std::string text =
+        fmt::format("{:3}%  {} of {}", figures.bytes == 0 ? 100 : figures.bytes_done * 100 / figures.bytes,
+                    bytes_text(figures.bytes_done), bytes_text(figures.bytes));
     if (figures.files > 1) text += fmt::format("  {} of {} files", figures.files_done, figures.files);
     if (!figures.connected) {
       text += "  connecting";

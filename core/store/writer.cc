@@ -353,7 +353,8 @@ SqlResult Writer::prune(std::int64_t now, const Retention& retention) {
   }
   if (auto done = prune_periods(kDay, floor_to(now - retention.days, kDay), nullptr); !done) return done;
   const std::int64_t oldest_ms = (now - retention.days) * 1000;
-  for (const auto& [table, time] : {std::pair("session", "ended_ms"), std::pair("event", "last_ms"), std::pair("transfer", "time_ms")}) {
+  for (const auto& [table, time] :
+       {std::pair("session", "ended_ms"), std::pair("event", "last_ms"), std::pair("transfer", "time_ms")}) {
     auto done = connection_->execute(fmt::format(
         "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE {1} < {2} ORDER BY {1} LIMIT {3});"
         "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE id <= (SELECT max(id) FROM {0}) - {4} ORDER BY id"

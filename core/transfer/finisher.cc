@@ -23,7 +23,8 @@ constexpr std::size_t kSyncTogether = 8;
 constexpr unsigned kMostNumbers = 9999;
 
 Finished failed(const FinishJob& job, std::string_view doing) {
-  return {.id = job.id, .outcome = Outcome::failed, .text = fmt::format("cannot {} it: {}", doing, std::strerror(errno))};
+  return {
+      .id = job.id, .outcome = Outcome::failed, .text = fmt::format("cannot {} it: {}", doing, std::strerror(errno))};
 }
 
 // EEXIST: there is something of that name.
@@ -46,7 +47,8 @@ int rename_beside(const FinishJob& job, const char* name) noexcept {
 Finished put_in_place(const FinishJob& job) {
   Finished done{.id = job.id, .name = job.name};
   if (job.existing == Existing::replace) {
-    if (::renameat(job.partial_folder->get(), job.partial.c_str(), job.folder->get(), job.name.c_str()) == 0) return done;
+    if (::renameat(job.partial_folder->get(), job.partial.c_str(), job.folder->get(), job.name.c_str()) == 0)
+      return done;
     return failed(job, "rename");
   }
   for (unsigned number = 0; number <= kMostNumbers; ++number) {

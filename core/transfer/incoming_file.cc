@@ -42,8 +42,9 @@ std::expected<void, std::string> IncomingFile::begin(std::uint64_t offset, std::
   const auto failed = [] { return std::unexpected(std::string(std::strerror(errno))); };
   if (::ftruncate(descriptor_.get(), static_cast<off_t>(offset)) != 0) return failed();
   position_ = write_out_from_ = offset;
-  if (size > offset && ::fallocate(descriptor_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                                   static_cast<off_t>(size - offset)) != 0 &&
+  if (size > offset &&
+      ::fallocate(descriptor_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                  static_cast<off_t>(size - offset)) != 0 &&
       (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     return failed();
   }

@@ -42,9 +42,9 @@ struct LinkClosed {
 
 class LinkHandler {
  public:
-  virtual void on_open() noexcept = 0;   // of one that was dialed
-  virtual void on_input() noexcept = 0;  // there are new bytes in peek
-  virtual void on_room() noexcept = 0;   // write takes bytes again
+  virtual void on_open() noexcept = 0;                         // of one that was dialed
+  virtual void on_input() noexcept = 0;                        // there are new bytes in peek
+  virtual void on_room() noexcept = 0;                         // write takes bytes again
   virtual void on_closed(const LinkClosed& how) noexcept = 0;  // the last call
 
  protected:

@@ -52,7 +52,8 @@ SplitPath split_path(std::string_view path) noexcept {
 }
 
 std::string partial_name(std::string_view name) {
-  std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a: names in one folder, and nobody gains by two that are the same
+  std::uint64_t hash =
+      14695981039346656037ULL;  // FNV-1a: names in one folder, and nobody gains by two that are the same
   for (const char character : name) hash = (hash ^ static_cast<unsigned char>(character)) * 1099511628211ULL;
   return fmt::format(".{}.{:016x}{}", cut(name, 200), hash, kPartialEnding);
 }

@@ -149,8 +149,8 @@ struct Bye {
 
 // ---- Bytes ----
 
-using Message = std::variant<Hello, Entry, Prefix, Begin, Data, Hole, End, Finish, Ping, Abandon, Welcome, Refused, Have,
-                             SendFrom, Result, Progress, Bye>;
+using Message = std::variant<Hello, Entry, Prefix, Begin, Data, Hole, End, Finish, Ping, Abandon, Welcome, Refused,
+                             Have, SendFrom, Result, Progress, Bye>;
 
 struct Parsed {
   Message message;

@@ -132,9 +132,9 @@ std::expected<void, std::string> ReceiveFolder::admit(std::uint64_t bytes) {
   const std::uint64_t free = std::uint64_t{disk.f_bavail} * disk.f_frsize;
   const std::uint64_t usable = free - std::min(free, limits.keep_free);
   if (bytes > usable) {
-    return std::unexpected(
-        fmt::format("{} are needed, and {} are free on the disk{}", size_text(bytes), size_text(free),
-                    limits.keep_free ? fmt::format(", of which {} are to stay free", size_text(limits.keep_free)) : ""));
+    return std::unexpected(fmt::format(
+        "{} are needed, and {} are free on the disk{}", size_text(bytes), size_text(free),
+        limits.keep_free ? fmt::format(", of which {} are to stay free", size_text(limits.keep_free)) : ""));
   }
   return {};
 }
@@ -147,8 +147,7 @@ Receiver* ReceiveFolder::holder(std::string_view partial_path) const noexcept {
 }
 
 std::size_t ReceiveFolder::remove_stale(Duration age) {
-  const std::int64_t before =
-      unix_ms() / 1000 - std::chrono::duration_cast<std::chrono::seconds>(age).count();
+  const std::int64_t before = unix_ms() / 1000 - std::chrono::duration_cast<std::chrono::seconds>(age).count();
   std::size_t removed = 0;
   std::size_t left = kMostMeasured;
   visit_files(::openat(root_->get(), ".", kFolderFlags), 0, left,

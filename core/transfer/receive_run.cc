@@ -99,7 +99,9 @@ class ReceiveRun::Session final : public LinkHandler, public ReceiverHost {
     });
   }
 
-  void on_hello(std::uint64_t files, std::uint64_t bytes) noexcept override { run_.view_.on_begin(peer_, files, bytes); }
+  void on_hello(std::uint64_t files, std::uint64_t bytes) noexcept override {
+    run_.view_.on_begin(peer_, files, bytes);
+  }
   void on_result(const FileReport& file) noexcept override { run_.view_.on_result(peer_, file); }
 
   ReceiveRun& run_;

@@ -147,8 +147,8 @@ void Receiver::on(const Hello& hello) {
     return fail(fmt::format("it has {} files, and one transfer may have {}", hello.files, limits.max_files));
   }
   if (limits.max_transfer != 0 && hello.bytes > limits.max_transfer) {
-    return fail(fmt::format("it has {}, and one transfer may have {}", size_text(hello.bytes),
-                            size_text(limits.max_transfer)));
+    return fail(
+        fmt::format("it has {}, and one transfer may have {}", size_text(hello.bytes), size_text(limits.max_transfer)));
   }
   append(out_, Welcome{});
   host_.on_hello(hello.files, hello.bytes);

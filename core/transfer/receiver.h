@@ -27,7 +27,7 @@ namespace portolan::transfer {
 struct FileReport {
   std::string_view path;  // as its sender calls it; what it got in the end, once it is received
   std::uint64_t size = 0;
-  std::uint64_t new_bytes = 0;  // that came in this connection
+  std::uint64_t new_bytes = 0;   // that came in this connection
   std::string_view sha256 = {};  // of the whole; empty: it did not come so far
   std::int64_t modified_seconds = 0;
   Duration duration{};  // since its first byte

@@ -50,8 +50,8 @@ bool Receiver::open_check(Offered& file, Duration now) {
     const SplitPath split = split_path(file.path);
     const auto folder = folder_.folder(split.folder);
     if (folder) {
-      reading.existing.reset(::openat((*folder)->get(), std::string(split.name).c_str(),
-                                      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+      reading.existing.reset(
+          ::openat((*folder)->get(), std::string(split.name).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     }
   } else {
     auto partial = open_partial(file.path, false, now);

@@ -145,7 +145,9 @@ class RudpListener final : public LinkListener, public rudp::EndpointHandler {
     socket_ = std::move(*socket);
     return {};
   }
-  Place local() const override { return {.carrier = Carrier::rudp, .name = {}, .address = socket_->local(), .path = {}}; }
+  Place local() const override {
+    return {.carrier = Carrier::rudp, .name = {}, .address = socket_->local(), .path = {}};
+  }
 
   void stream_opened(AcceptedLink& link) noexcept {
     const auto found = find(link);

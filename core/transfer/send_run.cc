@@ -133,8 +133,9 @@ void SendRun::lost(std::string_view why, bool final) {
   drop_link();
   const Duration idle = Loop::now() - last_progress_;
   if (final) return end(reason);
-  if (idle >= patience()) return end(fmt::format("{} (no progress for {} s)", reason,
-                                                 std::chrono::duration_cast<std::chrono::seconds>(idle).count()));
+  if (idle >= patience())
+    return end(fmt::format("{} (no progress for {} s)", reason,
+                           std::chrono::duration_cast<std::chrono::seconds>(idle).count()));
   const Duration wait = std::min(kLongestRetry, kFirstRetry * (1 << std::min(attempts_, 5)));
   ++attempts_;
   outcome_.why = reason;

@@ -102,7 +102,7 @@ class SendRun final : private LinkHandler {
   bool connected_ = false;
   bool ever_answered_ = false;
   bool ended_ = false;
-  SendFigures past_;  // of the connections before this one
+  SendFigures past_;                  // of the connections before this one
   std::uint64_t settled_before_ = 0;  // bytes of files that had their result before this one
   SendOutcome outcome_;
 };

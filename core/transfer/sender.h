@@ -33,9 +33,9 @@ class SenderEvents {
 
 // Of this connection, but for what is said to be of all.
 struct SendState {
-  std::uint64_t confirmed = 0;     // bytes of data that the receiver has written
-  std::uint64_t kept = 0;          // bytes of data that it had
-  std::uint64_t sent = 0;          // bytes of data handed to the stream
+  std::uint64_t confirmed = 0;              // bytes of data that the receiver has written
+  std::uint64_t kept = 0;                   // bytes of data that it had
+  std::uint64_t sent = 0;                   // bytes of data handed to the stream
   Activity activity = Activity::receiving;  // of the receiver
   std::uint64_t signs_of_life = 0;          // messages that show progress: counts up
 };
@@ -95,7 +95,7 @@ class Sender {
   const TransferId transfer_;
   SenderEvents& events_;
   SendState state_;
-  std::size_t next_ = 0;      // entry to offer
+  std::size_t next_ = 0;  // entry to offer
   std::uint32_t next_id_ = 0;
   std::unordered_map<std::uint32_t, Open> open_;
   struct Later {

@@ -130,8 +130,8 @@ class SocketListener final : public LinkListener {
   void accept() {
     sockaddr_storage from{};
     socklen_t size = sizeof from;
-    UniqueFd socket(::accept4(bound_->descriptor(0), reinterpret_cast<sockaddr*>(&from), &size,
-                              SOCK_NONBLOCK | SOCK_CLOEXEC));
+    UniqueFd socket(
+        ::accept4(bound_->descriptor(0), reinterpret_cast<sockaddr*>(&from), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) return;
     const Address peer = Address::from(reinterpret_cast<const sockaddr*>(&from));
     if (!acceptor_.admits(peer)) return;

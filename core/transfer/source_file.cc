@@ -51,8 +51,8 @@ SourceFile::Extent SourceFile::extent(std::uint64_t offset) noexcept {
 std::expected<std::size_t, std::string> SourceFile::read(std::uint64_t offset, std::span<std::byte> into) noexcept {
   std::size_t done = 0;
   while (done < into.size()) {
-    const ssize_t got = ::pread(descriptor_.get(), into.data() + done, into.size() - done,
-                                static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(descriptor_.get(), into.data() + done, into.size() - done, static_cast<off_t>(offset + done));
     if (got == 0) break;
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return std::unexpected(std::strerror(errno));

@@ -60,9 +60,11 @@ class Walker {
       return std::unexpected(WalkError{absent, fmt::format("{}: {}", name, std::strerror(errno))});
     }
     std::string last = last_component(name);
-    if (last.empty()) return std::unexpected(WalkError{false, fmt::format("{}: has no name of its own to go by", name)});
+    if (last.empty())
+      return std::unexpected(WalkError{false, fmt::format("{}: has no name of its own to go by", name)});
     if (auto checked = check_path(last); !checked) {
-      return std::unexpected(WalkError{false, fmt::format("{}: a receiver takes no such name: {}", name, checked.error())});
+      return std::unexpected(
+          WalkError{false, fmt::format("{}: a receiver takes no such name: {}", name, checked.error())});
     }
     if (!status->is_regular() && !status->is_directory()) {
       return std::unexpected(WalkError{false, fmt::format("{}: is neither a file nor a folder", name)});

@@ -22,16 +22,18 @@ constexpr Option kOptions[] = {
      .required = true},
     {.key = "allow",
      .type = OptionType::text,
-     .help = "who may send: networks such as \"10.0.0.0/8\", and \"unix\" for the peers of unix:// listeners; without it, "
-             "whoever gets through",
+     .help =
+         "who may send: networks such as \"10.0.0.0/8\", and \"unix\" for the peers of unix:// listeners; without it, "
+         "whoever gets through",
      .min = 1,
      .max = 64,
      .list = true},
     {.key = "existing",
      .type = OptionType::choice,
      .fallback = "refuse",
-     .help = "when there is another file of the name: refuse the new one, skip it without a failure, replace the old one, "
-             "or rename the new one; the same file is left as it is",
+     .help =
+         "when there is another file of the name: refuse the new one, skip it without a failure, replace the old one, "
+         "or rename the new one; the same file is left as it is",
      .choices = "refuse|skip|replace|rename"},
     {.key = "max_file",
      .type = OptionType::size,
@@ -74,8 +76,9 @@ constexpr Option kOptions[] = {
 constexpr HookDeclaration kHooks[] = {
     {.name = "on_file",
      .signature = "(file, session) -> nil | name | false | nil, reason",
-     .help = "a file {name, size, sha256, modified, new_bytes} is whole and verified, and about to get its name: another "
-             "one may be answered; false, or nil with a reason, refuses it; it may wait"},
+     .help =
+         "a file {name, size, sha256, modified, new_bytes} is whole and verified, and about to get its name: another "
+         "one may be answered; false, or nil with a reason, refuses it; it may wait"},
 };
 
 // The order of drop_box::Count.
@@ -85,7 +88,8 @@ constexpr CounterDeclaration kCounters[] = {
     {.name = "identical", .help = "files that were there already"},
     {.name = "files_refused", .help = "files that were refused, or failed"},
     {.name = "transfers", .help = "transfers that came to their end"},
-    {.name = "transfers_refused", .help = "transfers that were refused whole: too much, too many, or against the protocol"},
+    {.name = "transfers_refused",
+     .help = "transfers that were refused whole: too much, too many, or against the protocol"},
 };
 
 void validate(const Options& options, Problems& problems) noexcept {

@@ -19,7 +19,7 @@ void paths_stay_below_the_folder(void**) {
   std::string deep = "a";
   for (int i = 1; i < 64; ++i) deep += "/a";
   for (const std::string& path : {std::string("a"), std::string("a/b.c"), std::string("..."), std::string("..a/b.."),
-                                 std::string("\xff\xfe"), std::string("\xc3\xa4"), std::string(255, 'x'), deep}) {
+                                  std::string("\xff\xfe"), std::string("\xc3\xa4"), std::string(255, 'x'), deep}) {
     if (const auto checked = check_path(path); !checked) fail_msg("%s: %s", path.c_str(), checked.error().data());
   }
   std::string long_path;
@@ -60,7 +60,8 @@ void hashes_are_sha256_at_every_point(void**) {
   hash.add(std::as_bytes(std::span("ab", 2)));
   (void)hash.digest();
   hash.add(std::as_bytes(std::span("c", 1)));
-  assert_string_equal(to_hex(hash.digest()).c_str(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  assert_string_equal(to_hex(hash.digest()).c_str(),
+                      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   assert_int_equal(hash.size(), 3);
   FileHash zeros;
   zeros.add_zeros(200'000);
@@ -72,10 +73,10 @@ void hashes_are_sha256_at_every_point(void**) {
 
 void places_are_read(void**) {
   const std::pair<const char*, const char*> cases[] = {
-      {"nas.lan", "rudp://nas.lan:7660"},         {"nas.lan:99", "rudp://nas.lan:99"},
-      {"192.0.2.1", "rudp://192.0.2.1:7660"},     {"192.0.2.1:99", "rudp://192.0.2.1:99"},
+      {"nas.lan", "rudp://nas.lan:7660"},           {"nas.lan:99", "rudp://nas.lan:99"},
+      {"192.0.2.1", "rudp://192.0.2.1:7660"},       {"192.0.2.1:99", "rudp://192.0.2.1:99"},
       {"2001:db8::1", "rudp://[2001:db8::1]:7660"}, {"[2001:db8::1]:99", "rudp://[2001:db8::1]:99"},
-      {"rudp://10.0.0.1", "rudp://10.0.0.1:7660"}, {"tcp://a.b:5", "tcp://a.b:5"},
+      {"rudp://10.0.0.1", "rudp://10.0.0.1:7660"},  {"tcp://a.b:5", "tcp://a.b:5"},
       {"unix:///run/x", "unix:///run/x"},
   };
   for (const auto& [text, meant] : cases) {

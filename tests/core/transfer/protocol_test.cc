@@ -79,7 +79,8 @@ void every_message_comes_back_as_it_was(void**) {
 
 // The bytes themselves, as PROTOCOL.md has them.
 void bytes_are_those_of_the_specification(void**) {
-  assert_true(text_of(bytes_of(Begin{.id = 1, .offset = 0x0203})) == std::string("\4\0\0\14\0\0\0\1\0\0\0\0\0\0\2\3", 16));
+  assert_true(text_of(bytes_of(Begin{.id = 1, .offset = 0x0203})) ==
+              std::string("\4\0\0\14\0\0\0\1\0\0\0\0\0\0\2\3", 16));
   assert_true(text_of(bytes_of(Data{65536})) == std::string("\5\1\0\0", 4));
   const std::string hello = text_of(bytes_of(Hello{.files = 1, .bytes = 2}));
   assert_true(hello.starts_with(std::string("\1\0\0\45PTFT\1", 9)) && hello.size() == 41);
@@ -96,8 +97,8 @@ void what_is_no_message_is_refused(void**) {
       {std::string("\2\0\40\1", 4), "too long"},
       {std::string("\10\0\0\1x", 5), "not what its type says"},
       {std::string("\4\0\0\13", 4) + std::string(11, 'x'), "not what its type says"},
-      {std::string("\3\0\0\14", 4) + std::string(12, 'x'), "not what its type says"},      // no digest
-      {std::string("\3\0\0\15", 4) + std::string(13, 'x'), "not what its type says"},      // a part of one
+      {std::string("\3\0\0\14", 4) + std::string(12, 'x'), "not what its type says"},           // no digest
+      {std::string("\3\0\0\15", 4) + std::string(13, 'x'), "not what its type says"},           // a part of one
       {std::string("\104\0\0\5", 4) + std::string("\0\0\0\0\6", 5), "not what its type says"},  // no such outcome
       {std::string("\1\0\0\45", 4) + "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", "hello of this protocol"},
       {std::string("\1\0\0\45", 4) + "PTFT\2" + std::string(32, '\0'), "hello of this protocol"},

@@ -160,6 +160,7 @@ void Receiver::on(const Entry& entry, Duration now) {
   if (offered_.size() + finishing_.size() >= kMaxOpen) return fail("it has too many files under way");
   const ReceiveLimits& limits = folder_.options().limits;
   ++entries_;
+  // Some may be offered again: those that were busy, or have changed.
   if (limits.max_files != 0 && entries_ > limits.max_files + kMaxOpen) return fail("it has more files than it said");
   if (const auto checked = check_path(entry.path); !checked) {
     offered_.emplace(entry.id, Offered{.entry = entry, .path = std::string(entry.path)});
@@ -350,8 +351,7 @@ bool Receiver::on(const End& end, Duration now) {
   }
   if (current_->hash.digest() != end.digest) {  // where they part, the digests of its pieces tell
     current_.reset();
-    await_digests(file, file.entry.size);
-    if (file.entry.size == 0) fail("the digest of nothing is wrong");
+    file.entry.size > 0 ? await_digests(file, file.entry.size) : fail("the digest of nothing is wrong");
     return true;
   }
   if (finishing_.size() >= kMostFinishing) return false;

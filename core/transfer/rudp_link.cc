@@ -57,6 +57,7 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
     return connection_ && stream_ ? connection_->write(*stream_, data) : 0;
   }
   void close() noexcept override {
+    if (ended_) return;
     if (Connection* connection = std::exchange(connection_, nullptr)) {
       connection->set_handler(abandoned);
       connection->close(0, "");
@@ -82,12 +83,15 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
     if (stream == stream_ && handler_) handler_->on_room();
   }
   void on_closed(Connection&, const CloseReason& why) noexcept override {
-    connection_ = nullptr;
+    // What came before the end can still be read from inside this call.
+    ended_ = true;
     if (handler_) handler_->on_closed(closed(why));
+    connection_ = nullptr;
   }
   Connection* connection_ = nullptr;
   std::optional<StreamId> stream_;
   LinkHandler* handler_ = nullptr;
+  bool ended_ = false;
 };
 
 class DialedLink final : public RudpLink, public rudp::EndpointHandler {
@@ -183,6 +187,7 @@ void AcceptedLink::on_stream(Connection&, StreamId stream) noexcept {
 
 void AcceptedLink::on_closed(Connection& connection, const CloseReason& why) noexcept {
   if (stream_) return RudpLink::on_closed(connection, why);
+  ended_ = true;
   connection_ = nullptr;
   listener_.forget(*this);
 }

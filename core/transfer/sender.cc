@@ -179,7 +179,7 @@ std::optional<Sender::Reading> Sender::open(std::uint32_t id, std::vector<std::b
   }
   const FileStatus& status = file->opened_as();
   if (status.size != entry.size || status.modified_seconds != entry.modified_seconds ||
-      status.modified_nanoseconds != entry.modified_nanoseconds) {
+      status.modified_nanoseconds != entry.modified_nanoseconds || file->data_bytes() != entry.data) {
     abandon(id, "it has changed", true, out, now);
     return std::nullopt;
   }
@@ -194,13 +194,12 @@ void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::ve
   std::erase_if(ready_, [id](const Offset& one) { return one.id == id; });
   if (checked_ && checked_->id == id) checked_.reset();
   if (current_ && current_->id == id) current_.reset();
-  if (again && ++entry.tries < kMostTries && refresh(entry)) {
-    events_.on_note(entry, fmt::format("{}: it is sent anew", why));
-    open_.erase(id);
-    again_.push_back({now, index});
-    return;
-  }
-  settle(id, Outcome::failed, again ? fmt::format("{}, again and again, while it was being sent", why) : why);
+  if (!again) return settle(id, Outcome::failed, why);
+  if (++entry.tries >= kMostTries) return settle(id, Outcome::failed, "it changes again and again while it is sent");
+  if (!refresh(entry)) return settle(id, Outcome::failed, "it is no longer there");
+  events_.on_note(entry, fmt::format("{}: it is sent anew", why));
+  open_.erase(id);
+  again_.push_back({now, index});
 }
 
 void Sender::forget_check(std::uint32_t id) {

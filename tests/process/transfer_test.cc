@@ -127,8 +127,8 @@ void a_tree_crosses_every_kind_of_link(void** state) {
   f.from.write("tree/big", noise(3'000'000));
   f.from.write("tree/sub/empty", "");
   f.from.write("tree/sub/odd \xc3\xa4\xff", "odd");
-  for (const std::string& listen : {std::string("127.0.0.1:0"), std::string("tcp://127.0.0.1:0"),
-                                    "unix://" + f.scratch.file("link.sock")}) {
+  for (const std::string& listen :
+       {std::string("127.0.0.1:0"), std::string("tcp://127.0.0.1:0"), "unix://" + f.scratch.file("link.sock")}) {
     const std::string where = f.receive({"--once"}, listen);
     expect_code(f.sender, f.send("tree", where), 0);
     expect_code(f.receiver, f.receiver.process().wait().value_or(-1), 0);

@@ -16,6 +16,8 @@ using rudp::CloseReason;
 using rudp::Connection;
 using rudp::StreamId;
 
+constexpr std::size_t kMostInput = 256 * 1024;
+
 LinkClosed closed(const CloseReason& why) {
   using Kind = CloseReason::Kind;
   switch (why.kind) {
@@ -41,17 +43,16 @@ Abandoned abandoned;
 // Either side's end of a connection, and of its first stream.
 class RudpLink : public Link, public rudp::ConnectionHandler {
  public:
-  RudpLink() = default;
+  RudpLink() { input_.reserve(kMostInput); }
   ~RudpLink() override { RudpLink::close(); }
   RudpLink(const RudpLink&) = delete;
   RudpLink& operator=(const RudpLink&) = delete;
 
   void set_handler(LinkHandler& handler) noexcept override { handler_ = &handler; }
-  std::span<const std::byte> peek() const noexcept override {
-    return connection_ && stream_ ? connection_->peek(*stream_) : std::span<const std::byte>();
-  }
+  std::span<const std::byte> peek() const noexcept override { return std::span(input_).subspan(used_); }
   void consume(std::size_t bytes) noexcept override {
-    if (connection_ && stream_) connection_->consume(*stream_, bytes);
+    used_ += bytes;
+    take_input();
   }
   std::size_t write(std::span<const std::byte> data) noexcept override {
     return connection_ && stream_ ? connection_->write(*stream_, data) : 0;
@@ -76,8 +77,8 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
  protected:
   void on_readable(Connection&, StreamId stream) noexcept override {
     if (stream != stream_ || !handler_) return;
-    if (connection_->peek(stream).empty() && connection_->ended(stream)) return;
-    handler_->on_input();
+    take_input();
+    if (input_.size() > used_) handler_->on_input();
   }
   void on_writable(Connection&, StreamId stream) noexcept override {
     if (stream == stream_ && handler_) handler_->on_room();
@@ -88,7 +89,22 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
     if (handler_) handler_->on_closed(closed(why));
     connection_ = nullptr;
   }
+  // A connection shows what lies in one piece, and a message may lie in two: here it does not.
+  void take_input() noexcept {
+    if (!connection_ || !stream_) return;
+    input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(std::exchange(used_, 0)));
+    while (input_.size() < kMostInput) {
+      const auto piece = connection_->peek(*stream_);
+      if (piece.empty()) break;
+      const std::size_t some = std::min(piece.size(), kMostInput - input_.size());
+      input_.insert(input_.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(some));
+      connection_->consume(*stream_, some);
+    }
+  }
+
   Connection* connection_ = nullptr;
+  std::vector<std::byte> input_;
+  std::size_t used_ = 0;
   std::optional<StreamId> stream_;
   LinkHandler* handler_ = nullptr;
   bool ended_ = false;

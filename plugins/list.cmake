@@ -1,7 +1,7 @@
 # The built-in plugins, in the order in which `portolan help` lists them; nothing else depends on it. A plugin NAME is
 # the folder plugins/NAME/, which defines `const Descriptor portolan::plugin_NAME`. Libraries that it alone needs are
 # linked in plugins/NAME/libraries.cmake.
-set(portolan_plugins_all echo binary relay chat rudp script)
+set(portolan_plugins_all echo binary relay chat rudp script drop_box)
 
 set(PORTOLAN_PLUGINS "" CACHE STRING "the plugins to build in, separated by semicolons; empty: all")
 set(portolan_plugins ${PORTOLAN_PLUGINS})

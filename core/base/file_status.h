@@ -1,7 +1,8 @@
 // What the system knows of a file: stat(2) with 64-bit sizes and times.
 //
 // Where time_t has 32 bits (armhf and armel of Debian 12), stat fails with EOVERFLOW for a file that was touched after
-// 2038-01-19. So nothing else of ours calls it: tests/meta/times_test.sh looks. A value; any thread.
+// 2038-01-19. So nothing else of ours calls it, nor what sets a file's time: tests/meta/times_test.sh looks. A value; any
+// thread.
 #pragma once
 
 #include <sys/stat.h>
@@ -20,6 +21,7 @@ struct FileStatus {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
   std::uint64_t size = 0;             // bytes
+  std::uint64_t allocated = 0;        // bytes of the disk; less than `size`: it has holes
   std::int64_t modified_seconds = 0;  // since 1970
   std::int64_t modified_nanoseconds = 0;
   std::uint32_t mode = 0;  // type and permissions, for S_ISREG and its like
@@ -29,6 +31,7 @@ struct FileStatus {
 
   bool is_regular() const noexcept { return S_ISREG(mode); }
   bool is_directory() const noexcept { return S_ISDIR(mode); }
+  bool is_link() const noexcept { return S_ISLNK(mode); }
   bool is_socket() const noexcept { return S_ISSOCK(mode); }
   bool same_file(const FileStatus& other) const noexcept { return device == other.device && inode == other.inode; }
 };
@@ -39,5 +42,10 @@ std::optional<FileStatus> file_status(const char* path) noexcept;
 std::optional<FileStatus> file_status(int descriptor) noexcept;
 // Of a symbolic link itself, where the path is one.
 std::optional<FileStatus> link_status(const char* path) noexcept;
+// Likewise, of a name in an open directory.
+std::optional<FileStatus> link_status(int directory, const char* name) noexcept;
+
+// Sets when the open file was modified. False: errno says why.
+bool set_modified(int descriptor, std::int64_t seconds, std::int64_t nanoseconds) noexcept;
 
 }  // namespace portolan

@@ -10,6 +10,7 @@
 #include "cli/service_commands.h"
 #include "cli/stats_command.h"
 #include "cli/terminal.h"
+#include "cli/transfer_commands.h"
 #include "cli/user_folders.h"
 #include "config/nearest.h"
 #include "plugin/registry.h"
@@ -190,6 +191,10 @@ int dispatch(CLI::App& app, Arguments& arguments) {
     return fault_command(arguments.target, arguments.fault_action, arguments.service, arguments.words, arguments.json);
   if (name == "console") return console(arguments);
   if (name == "stats") return stats(arguments);
+  if (name == "send" || name == "receive") {
+    arguments.transfer.json = arguments.json;
+    return name == "send" ? send_command(arguments.transfer) : receive_command(arguments.transfer);
+  }
   if (name == "net") return net_command(arguments.addresses, arguments.json);
   if (name == "help") return help(app, arguments);
   if (name == "version") return version_command(arguments.json);

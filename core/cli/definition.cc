@@ -41,6 +41,21 @@ CLI::Validator duration_check() {
 
 void add_json(CLI::App& command, Arguments& arguments) { command.add_flag("--json", arguments.json, "Print JSON"); }
 
+template <typename Value, typename Parse>
+void add_parsed(CLI::App& command, const std::string& name, Value& value, Parse parse, const std::string& type,
+                const std::string& help) {
+  command
+      .add_option_function<std::string>(
+          name, [&value, parse](const std::string& text) { value = parse(text).value_or(Value{}); }, help)
+      ->type_name(type)
+      ->check(CLI::Validator(
+          [parse](std::string& text) {
+            const auto parsed = parse(text);
+            return parsed ? std::string() : parsed.error();
+          },
+          "", type));
+}
+
 // An option whose text is one of a few words, each with its value.
 template <typename Value>
 void add_choice(CLI::App& command, const std::string& name, Value& value,
@@ -214,6 +229,84 @@ void define_console(CLI::App& app, Arguments& arguments) {
                                    "portolan console -e '.sql select * from service_totals'"}));
 }
 
+void add_key(CLI::App& command, TransferArguments& transfer) {
+  command
+      .add_option("--key", transfer.key,
+                  "The passphrase that both sides share; whoever lists this machine's processes sees it")
+      ->type_name("TEXT");
+  command
+      .add_option("--key-file", transfer.key_file,
+                  "A file whose first line it is (default: $PORTOLAN_KEY; without any, the link is not protected)")
+      ->type_name("FILE");
+}
+
+void define_send(CLI::App& app, Arguments& arguments) {
+  TransferArguments& transfer = arguments.transfer;
+  CLI::App* send = app.add_subcommand("send", "Send files and folders to a `portolan receive` or a drop box");
+  // One list: CLI11 gives everything to the first of two, the place included.
+  send->add_option("file", transfer.files,
+                   "What to send, and as the last word where to: HOST[:PORT] by rudp (port 7660), tcp://HOST[:PORT] or "
+                   "unix://PATH")
+      ->type_name("FILE")
+      ->required();
+  add_key(*send, transfer);
+  add_parsed(*send, "--rate", transfer.rate, parse_rate, "RATE",
+             "Send no faster: 10MiB/s (default: as fast as it goes)");
+  add_choice<rudp::Congestion>(
+      *send, "--congestion", transfer.congestion,
+      {{"model", rudp::Congestion::model}, {"cubic", rudp::Congestion::cubic}, {"fixed", rudp::Congestion::fixed}},
+      "How rudp shares the link: by a model of it, as TCP does, or with --rate whatever happens");
+  send->add_flag("--follow-links", transfer.follow_links, "Send what symbolic links in folders lead to");
+  add_parsed(*send, "--stall", transfer.stall, parse_duration, "DURATION",
+             "Say so, and connect again, after so long without progress (default: 10s)");
+  add_parsed(*send, "--give-up", transfer.give_up, parse_duration, "DURATION",
+             "Fail after so long without progress (default: 5m; 15s for a side that never answered)");
+  send->add_flag("-q,--quiet", transfer.quiet, "Print problems alone");
+  add_json(*send, arguments);
+  send->footer(examples_footer({"portolan send photos 192.168.1.20 --key-file ~/.portolan-key",
+                                "PORTOLAN_KEY='five words of your own' portolan send a.iso b.iso nas.lan:7660",
+                                "portolan send backup.tar nas.lan --rate 2MiB/s --json",
+                                "portolan send log/ unix:///run/drop.sock"}));
+}
+
+void define_receive(CLI::App& app, Arguments& arguments) {
+  TransferArguments& transfer = arguments.transfer;
+  CLI::App* receive = app.add_subcommand("receive", "Take files that `portolan send` sends, into a folder");
+  receive->add_option("folder", transfer.folder, "Where to (default: here)")->type_name("DIR");
+  receive
+      ->add_option("--listen", transfer.listen,
+                   "ADDRESS[:PORT], tcp://ADDRESS[:PORT] or unix://PATH; may be given again (default: with a key every "
+                   "address, without one 127.0.0.1; port 7660)")
+      ->type_name("ADDRESS")
+      ->allow_extra_args(false);
+  add_key(*receive, transfer);
+  receive->add_option("--allow", transfer.allow, "Only senders of this network; may be given again (default: all)")
+      ->type_name("NETWORK")
+      ->allow_extra_args(false);
+  receive
+      ->add_option("--existing", transfer.existing,
+                   "What is done where there is another file of the name; the same file is left as it is")
+      ->check(CLI::IsMember({"refuse", "skip", "replace", "rename"}))
+      ->capture_default_str();
+  add_parsed(*receive, "--max-file", transfer.max_file, parse_size, "SIZE", "The longest file (default: any)");
+  add_parsed(*receive, "--max-transfer", transfer.max_transfer, parse_size, "SIZE",
+             "The most in one transfer (default: any)");
+  receive->add_option("--max-files", transfer.max_files, "The most files in one transfer (default: any)")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40).description(""));
+  add_parsed(*receive, "--quota", transfer.quota, parse_size, "SIZE",
+             "The most that the folder may hold (default: any)");
+  add_parsed(*receive, "--keep-free", transfer.keep_free, parse_size, "SIZE",
+             "So much stays free on the disk (default: 64MiB)");
+  receive->add_flag("--once", transfer.once, "End after one transfer; by the exit code, whether all of it is there");
+  receive->add_flag("-q,--quiet", transfer.quiet, "Print problems alone");
+  add_json(*receive, arguments);
+  receive->footer(
+      examples_footer({"portolan receive", "portolan receive ~/incoming --key-file ~/.portolan-key",
+                       "portolan receive /srv/in --listen 192.168.1.20 --allow 192.168.1.0/24 --quota 20GiB",
+                       "portolan receive --once --json --listen 127.0.0.1:0"}));
+}
+
 void define_stats(CLI::App& app, Arguments& arguments) {
   CLI::App* stats = app.add_subcommand("stats", "Show what was counted, from the database");
   stats->add_option("service", arguments.service, "Only this service")->type_name("SERVICE");
@@ -264,6 +357,8 @@ void define_commands(CLI::App& app, Arguments& arguments) {
   define_service_commands(app, arguments);
   define_console(app, arguments);
   define_stats(app, arguments);
+  define_send(app, arguments);
+  define_receive(app, arguments);
 
   CLI::App* net = app.add_subcommand("net", "Show this machine's interfaces, what kind of address one is, or a name's");
   net->add_option("address", arguments.addresses,

@@ -7,6 +7,7 @@
 #include "app/daemon.h"
 #include "cli/admin_client.h"
 #include "cli/console_command.h"
+#include "cli/transfer_commands.h"
 #include "store/report.h"
 
 #include <CLI/CLI.hpp>
@@ -40,6 +41,7 @@ struct Arguments {
   std::string ban_address;
   std::string ban_time;
   std::string ban_reason;
+  TransferArguments transfer;  // but for its json, which is that here
   std::string topic;
   std::string shell;
   std::string page = "portolan";  // of man

@@ -248,6 +248,10 @@ void Instance::event(std::string_view kind, std::string_view detail) noexcept {
 
 void Instance::keep_message(const KeptMessage& message) noexcept { store.keep_message(configuration.name, message); }
 
+void Instance::keep_transfer(const KeptTransfer& transfer) noexcept {
+  store.keep_transfer(configuration.name, transfer);
+}
+
 void Instance::recent_messages(std::string_view room, std::uint32_t count, RecentMessagesHandler& handler) noexcept {
   contain("a question for recent messages", [&] {
     using Messages = std::expected<std::vector<StoredMessage>, std::string>;

@@ -97,6 +97,7 @@ class Instance final : public Context {
   SharedState* shared_state(SharedState* (*make)() noexcept) noexcept override;
   void event(std::string_view kind, std::string_view detail) noexcept override;
   void keep_message(const KeptMessage& message) noexcept override;
+  void keep_transfer(const KeptTransfer& transfer) noexcept override;
   void recent_messages(std::string_view room, std::uint32_t count, RecentMessagesHandler& handler) noexcept override;
   bool ban(const NetAddress& client, Duration time, std::string_view reason, Problems& problems) noexcept override;
 

@@ -10,7 +10,8 @@
 #include <utility>
 
 // Names used below, in the order of this file: Stream and its StreamHandler, DatagramPeer, Service; then what core
-// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, DatagramGroup, SharedState, KeptMessage, all through Context.
+// grants: Hook, Timer, Target and Dial, Pool, DatagramLink, DatagramGroup, SharedState, KeptMessage, KeptTransfer, all through
+// Context.
 
 namespace portolan {
 
@@ -281,9 +282,11 @@ class Service {
 
 // ---- What core grants ----------------------------------------------------------------------------------------
 
+struct HookField;
+
 // A value that goes to or comes from a Lua hook. Text is bytes, of any content.
 struct HookValue {
-  enum class Kind : std::uint8_t { nil, boolean, integer, number, text, session };
+  enum class Kind : std::uint8_t { nil, boolean, integer, number, text, session, record };
   Kind kind = Kind::nil;
   bool boolean = false;
   std::int64_t integer = 0;
@@ -291,11 +294,20 @@ struct HookValue {
   std::string_view text = {};
   const Stream* stream = nullptr;      // Kind::session: a table {id, peer, transport, service} in Lua
   const DatagramPeer* peer = nullptr;  // Kind::session of a datagram
+  const HookField* fields = nullptr;   // Kind::record: a table in Lua. To a hook, never from one
+  std::size_t field_count = 0;
 
   static HookValue of(std::string_view value) noexcept { return {.kind = Kind::text, .text = value}; }
   static HookValue of(std::int64_t value) noexcept { return {.kind = Kind::integer, .integer = value}; }
   static HookValue of(const Stream& value) noexcept { return {.kind = Kind::session, .stream = &value}; }
   static HookValue of(const DatagramPeer& value) noexcept { return {.kind = Kind::session, .peer = &value}; }
+  static HookValue of(std::span<const HookField> value) noexcept {
+    return {.kind = Kind::record, .fields = value.data(), .field_count = value.size()};
+  }
+};
+struct HookField {
+  std::string_view name;
+  HookValue value;
 };
 
 // A function of the configuration. A call is bounded in instructions and memory (`script` in the configuration).
@@ -548,6 +560,20 @@ class RecentMessagesHandler {
   ~RecentMessagesHandler() = default;
 };
 
+// A file that came or went, and what became of it: a row of the store's `transfers`.
+struct KeptTransfer {
+  std::int64_t time_ms = 0;  // Unix time of its end; 0: now
+  std::string_view peer;
+  std::string_view direction;  // "received", "sent"
+  std::string_view name;
+  std::uint64_t bytes = 0;
+  std::uint64_t new_bytes = 0;  // that travelled; fewer where a part was there already
+  Duration duration{};
+  std::string_view sha256 = {};  // in hexadecimal; empty: it did not come so far
+  std::string_view outcome;      // "received", "identical", "refused", "failed"
+  std::string_view detail = {};  // a sentence: why not
+};
+
 // What a service may ask of core. Outlives the service.
 class Context {
  public:
@@ -593,6 +619,8 @@ class Context {
   // Hands a message to the store, under this service's name; what the views show is copied. It waits for no disk, and
   // without a store it does nothing.
   virtual void keep_message(const KeptMessage& message) noexcept = 0;
+  // Likewise, a row of the history of transfers.
+  virtual void keep_transfer(const KeptTransfer& transfer) noexcept = 0;
   // The last `count` messages of a room that were kept under this service's name, by whichever worker and run of the
   // daemon: those of a moment ago are among them. The handler, which lives as long as the service, is called once from
   // the loop, never from inside this call and never once the service has gone.

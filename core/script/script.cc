@@ -243,6 +243,14 @@ void Script::Impl::push(lua_State* to, const HookValue& value, std::string_view 
       if (value.peer != nullptr) return push_session(to, value.peer->info(), service);
       lua_pushnil(to);
       return;
+    case HookValue::Kind::record:
+      lua_createtable(to, 0, static_cast<int>(value.field_count));
+      for (const HookField& field : std::span(value.fields, value.field_count)) {
+        lua_pushlstring(to, field.name.data(), field.name.size());
+        push(to, field.value, service);
+        lua_rawset(to, -3);
+      }
+      return;
   }
 }
 

@@ -12,7 +12,7 @@
 namespace portolan {
 namespace {
 
-constexpr std::size_t kSteps = 3;
+constexpr std::size_t kSteps = 4;
 static_assert(kSteps == kSchemaVersion);
 
 SqlResult drop_views(Connection& connection) {
@@ -39,7 +39,8 @@ SqlResult drop_views(Connection& connection) {
 }  // namespace
 
 std::span<const Migration> migrations() noexcept {
-  static const std::array<Migration, kSteps> steps = {{{1, kSchemaTables1}, {2, kSchemaTables2}, {3, kSchemaTables3}}};
+  static const std::array<Migration, kSteps> steps = {
+      {{1, kSchemaTables1}, {2, kSchemaTables2}, {3, kSchemaTables3}, {4, kSchemaTables4}}};
   return steps;
 }
 

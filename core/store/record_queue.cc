@@ -1,5 +1,7 @@
 #include "record_queue.h"
 
+#include "base/clock.h"
+
 #include <algorithm>
 #include <functional>
 #include <string_view>
@@ -70,6 +72,30 @@ void RecordQueue::add(BanRecord record) noexcept {
   }
 }
 
+void RecordQueue::add(std::string_view service, const KeptTransfer& transfer) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (event_bound_ == 0) return;
+  if (pending_.transfers.size() >= event_bound_) {
+    ++lost_;
+    return;
+  }
+  try {
+    pending_.transfers.push_back({.time_ms = transfer.time_ms != 0 ? transfer.time_ms : unix_ms(),
+                                  .service = std::string(service),
+                                  .peer = std::string(transfer.peer),
+                                  .direction = std::string(transfer.direction),
+                                  .name = std::string(transfer.name),
+                                  .bytes = transfer.bytes,
+                                  .new_bytes = transfer.new_bytes,
+                                  .duration_ms = to_ms(transfer.duration),
+                                  .sha256 = std::string(transfer.sha256),
+                                  .outcome = std::string(transfer.outcome),
+                                  .detail = std::string(transfer.detail)});
+  } catch (...) {
+    ++lost_;
+  }
+}
+
 void RecordQueue::add_locked(PendingEvent event) {
   if (event_bound_ == 0) return;
   const std::size_t hash = hash_of(event.record);
@@ -115,6 +141,17 @@ void RecordQueue::put_back(PendingRecords records) noexcept {
         ++lost_;
       } else {
         pending_.sessions.push_back(std::move(session));
+      }
+    } catch (...) {
+      ++lost_;
+    }
+  }
+  for (auto& transfer : later.transfers) {
+    try {
+      if (pending_.transfers.size() >= event_bound_) {
+        ++lost_;
+      } else {
+        pending_.transfers.push_back(std::move(transfer));
       }
     } catch (...) {
       ++lost_;

@@ -1,4 +1,4 @@
-// Ended sessions, events and bans on their way to the store's thread: bounded, and cheap to add to.
+// Ended sessions, events, transfers and bans on their way to the store's thread: bounded, and cheap to add to.
 //
 // add from any thread (a short lock); take_pending, put_back and set_bounds from the store's thread.
 #pragma once
@@ -26,12 +26,13 @@ struct PendingEvent {
 struct PendingRecords {
   std::vector<SessionRecord> sessions;
   std::vector<PendingEvent> events;
+  std::vector<TransferRecord> transfers;
   std::map<std::string, BanRecord> bans;  // by ban_text: the last change of each
   // Of queues of their own.
   std::vector<ValueChange> values;
   std::shared_ptr<const MessageQueue::Group> messages;
   bool empty() const noexcept {
-    return sessions.empty() && events.empty() && bans.empty() && values.empty() && !messages;
+    return sessions.empty() && events.empty() && transfers.empty() && bans.empty() && values.empty() && !messages;
   }
 };
 
@@ -46,6 +47,8 @@ class RecordQueue {
   void add(SessionRecord record) noexcept;
   void add(EventRecord record) noexcept;
   void add(BanRecord record) noexcept;
+  // Within the bound of events.
+  void add(std::string_view service, const KeptTransfer& transfer) noexcept;
   // Whether a session added now would be kept; without the lock.
   bool takes_sessions() const noexcept { return takes_sessions_.load(std::memory_order_relaxed); }
   void set_bounds(std::size_t sessions, std::size_t events) noexcept;

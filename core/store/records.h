@@ -1,4 +1,4 @@
-// What workers hand to the store beside counters: sessions that ended, events worth remembering, and bans.
+// What workers hand to the store beside counters: sessions that ended, events worth remembering, transfers, and bans.
 #pragma once
 
 #include "limits/ban.h"
@@ -31,6 +31,21 @@ struct EventRecord {
   std::string client;   // address without port; may be empty
   std::string detail;   // "max_sessions", or a sentence
   std::uint64_t count = 1;
+};
+
+// A file that came or went: KeptTransfer, with texts of its own.
+struct TransferRecord {
+  std::int64_t time_ms = 0;
+  std::string service;
+  std::string peer;
+  std::string direction;
+  std::string name;
+  std::uint64_t bytes = 0;
+  std::uint64_t new_bytes = 0;
+  std::int64_t duration_ms = 0;
+  std::string sha256;
+  std::string outcome;
+  std::string detail;
 };
 
 // An address that was banned, or no longer is.

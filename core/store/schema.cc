@@ -124,6 +124,25 @@ CREATE TABLE chat_messages (
 CREATE INDEX chat_messages_by_room ON chat_messages (service, room, id);
 )sql";
 
+const char* const kSchemaTables4 = R"sql(
+-- Files that came or went, one row for each and each attempt at it that came to an end.
+CREATE TABLE transfer (
+  id          INTEGER PRIMARY KEY,
+  time_ms     INTEGER NOT NULL,
+  service     TEXT NOT NULL,
+  peer        TEXT NOT NULL,
+  direction   TEXT NOT NULL,
+  name        TEXT NOT NULL,
+  bytes       INTEGER NOT NULL,
+  new_bytes   INTEGER NOT NULL,
+  duration_ms INTEGER NOT NULL,
+  sha256      TEXT NOT NULL,
+  outcome     TEXT NOT NULL,
+  detail      TEXT NOT NULL
+) STRICT;
+CREATE INDEX transfer_by_time ON transfer (time_ms);
+)sql";
+
 const char* const kSchemaViews = R"sql(
 CREATE VIEW service_minutes AS
 SELECT strftime('%Y-%m-%dT%H:%M:%SZ', p.start, 'unixepoch') AS time, p.start AS unix_time,
@@ -229,6 +248,11 @@ CREATE VIEW chat_log AS
 SELECT strftime('%Y-%m-%dT%H:%M:%fZ', ts / 1000.0, 'unixepoch') AS time, ts / 1000.0 AS unix_time,
        service, room, sender, kind, text, id
   FROM chat_messages;
+
+CREATE VIEW transfers AS
+SELECT strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch') AS time, time_ms / 1000.0 AS unix_time,
+       service, peer, direction, name, bytes, new_bytes, duration_ms / 1000.0 AS seconds, sha256, outcome, detail
+  FROM transfer;
 )sql";
 
 }  // namespace portolan

@@ -327,6 +327,9 @@ std::expected<std::int64_t, std::string> Store::increment(std::string_view servi
 void Store::keep_message(std::string_view service, const KeptMessage& message) noexcept {
   impl_->keep_message(service, message);
 }
+void Store::keep_transfer(std::string_view service, const KeptTransfer& transfer) noexcept {
+  impl_->inbox().records.add(service, transfer);
+}
 std::expected<StoreAccess::QuestionId, std::string> Store::recent_messages(std::string service, std::string room,
                                                                            std::uint32_t count,
                                                                            Recalled recalled) noexcept {

@@ -27,7 +27,7 @@
 
 namespace portolan {
 
-inline constexpr int kSchemaVersion = 3;
+inline constexpr int kSchemaVersion = 4;
 
 struct StoreOptions {
   bool enabled = true;
@@ -79,6 +79,7 @@ class Store final : public StoreAccess {
   std::expected<std::int64_t, std::string> increment(std::string_view service, std::string_view key, std::int64_t by,
                                                      std::int64_t expires_ms = 0) noexcept override;
   void keep_message(std::string_view service, const KeptMessage& message) noexcept override;
+  void keep_transfer(std::string_view service, const KeptTransfer& transfer) noexcept override;
   std::expected<QuestionId, std::string> recent_messages(std::string service, std::string room, std::uint32_t count,
                                                          Recalled recalled) noexcept override;
 

@@ -16,6 +16,7 @@ class NoStore final : public StoreAccess {
     return refused();
   }
   void keep_message(std::string_view, const KeptMessage&) noexcept override {}
+  void keep_transfer(std::string_view, const KeptTransfer&) noexcept override {}
   std::expected<QuestionId, std::string> recent_messages(std::string, std::string, std::uint32_t,
                                                          Recalled) noexcept override {
     return refused();

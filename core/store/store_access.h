@@ -95,6 +95,10 @@ class StoreAccess {
   virtual std::expected<QuestionId, std::string> recent_messages(std::string service, std::string room,
                                                                  std::uint32_t count, Recalled recalled) noexcept = 0;
 
+  // ---- Files that came or went ----
+  // Kept with the next flush, within the bound that events have.
+  virtual void keep_transfer(std::string_view service, const KeptTransfer& transfer) noexcept = 0;
+
  protected:
   ~StoreAccess() = default;
 };

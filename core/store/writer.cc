@@ -53,7 +53,7 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
       "INSERT INTO service_period (resolution, start, service_id, " + counters + "open_peak, open_last, latency, size)";
   std::string values;
   for (std::size_t i = 0; i < kCoreCounterCount + 7; ++i) values += i == 0 ? "?" : ", ?";
-  const std::array<std::pair<Statement*, std::string>, 15> statements = {{
+  const std::array<std::pair<Statement*, std::string>, 16> statements = {{
       {&writer.find_service_, "SELECT id FROM service WHERE name = ?1 AND plugin = ?2"},
       {&writer.add_service_, "INSERT INTO service (name, plugin) VALUES (?1, ?2)"},
       {&writer.add_period_, columns + " VALUES (" + values + ")" + merge_period()},
@@ -84,6 +84,9 @@ std::expected<Writer, SqlError> Writer::make(Connection& connection) {
       {&writer.add_event_,
        "INSERT INTO event (first_ms, last_ms, kind, service, client, detail, count)"
        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"},
+      {&writer.add_transfer_,
+       "INSERT INTO transfer (time_ms, service, peer, direction, name, bytes, new_bytes, duration_ms, sha256, outcome,"
+       " detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"},
       {&writer.add_ban_,
        "INSERT OR REPLACE INTO ban (address, since_ms, until_ms, reason, service, violations)"
        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"},
@@ -249,6 +252,21 @@ SqlResult Writer::write_records(const PendingRecords& records) {
                     .run();
     if (!done) return done;
   }
+  for (const TransferRecord& record : records.transfers) {
+    auto done = add_transfer_.bind(1, record.time_ms)
+                    .bind(2, record.service)
+                    .bind(3, record.peer)
+                    .bind(4, record.direction)
+                    .bind(5, record.name)
+                    .bind(6, record.bytes)
+                    .bind(7, record.new_bytes)
+                    .bind(8, record.duration_ms)
+                    .bind(9, record.sha256)
+                    .bind(10, record.outcome)
+                    .bind(11, record.detail)
+                    .run();
+    if (!done) return done;
+  }
   for (const PendingEvent& event : records.events) {
     auto done = add_event_.bind(1, event.record.time_ms)
                     .bind(2, event.last_ms)
@@ -335,7 +353,8 @@ SqlResult Writer::prune(std::int64_t now, const Retention& retention) {
   }
   if (auto done = prune_periods(kDay, floor_to(now - retention.days, kDay), nullptr); !done) return done;
   const std::int64_t oldest_ms = (now - retention.days) * 1000;
-  for (const auto& [table, time] : {std::pair("session", "ended_ms"), std::pair("event", "last_ms")}) {
+  for (const auto& [table, time] :
+       {std::pair("session", "ended_ms"), std::pair("event", "last_ms"), std::pair("transfer", "time_ms")}) {
     auto done = connection_->execute(fmt::format(
         "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE {1} < {2} ORDER BY {1} LIMIT {3});"
         "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} WHERE id <= (SELECT max(id) FROM {0}) - {4} ORDER BY id"

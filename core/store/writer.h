@@ -18,14 +18,14 @@ namespace portolan {
 struct Retention {  // in seconds
   std::int64_t minutes = 2 * 86400;
   std::int64_t hours = 30 * 86400;
-  std::int64_t days = 90 * 86400;  // and sessions and events, as far as they are within their bounds
+  std::int64_t days = 90 * 86400;  // and sessions, events and transfers, as far as they are within their bounds
   std::int64_t messages = 90 * 86400;
   std::int64_t messages_per_service = 100'000;  // rows
 };
 
 class Writer {
  public:
-  // Rows of sessions, and of events, that are kept at most: whatever their age.
+  // Rows of sessions, of events, and of transfers that are kept at most: whatever their age.
   static constexpr std::int64_t kMaxRecordRows = 200'000;
 
   static std::expected<Writer, SqlError> make(Connection& connection);
@@ -58,7 +58,7 @@ class Writer {
   std::int64_t unrolled_from_ = kNone;  // the oldest minute in the file that is not rolled up
   std::int64_t pruned_at_ = -1;         // when pruning last had nothing more to do, or the clock had jumped
   Statement find_service_, add_service_, add_period_, add_counter_, roll_period_, roll_counter_, unrolled_, quantiles_,
-      progress_, add_session_, add_event_, add_ban_, lift_ban_, set_value_, delete_value_;
+      progress_, add_session_, add_event_, add_transfer_, add_ban_, lift_ban_, set_value_, delete_value_;
   MessageWriter messages_;
 };
 

@@ -72,6 +72,7 @@ class StubContext : public Context {
   SharedState* shared_state(SharedState* (*)() noexcept) noexcept override { return nullptr; }
   void event(std::string_view, std::string_view) noexcept override {}
   void keep_message(const KeptMessage&) noexcept override {}
+  void keep_transfer(const KeptTransfer&) noexcept override {}
   void recent_messages(std::string_view, std::uint32_t, RecentMessagesHandler&) noexcept override {}
   bool ban(const NetAddress&, Duration, std::string_view, Problems& problems) noexcept override {
     problems.add("", "there is no list of bans");

@@ -241,11 +241,11 @@ std::string_view FakeOptions::text(std::string_view key) const noexcept {
 // No plugin with lists or tables is tested with these yet.
 std::size_t FakeOptions::count(std::string_view key) const noexcept {
   require(find(key).list, "not a list:", key);
-  return 0;
+  return has(key) ? 1 : 0;
 }
-std::string_view FakeOptions::text_at(std::string_view key, std::size_t) const noexcept {
-  require(false, "an empty list:", key);
-  return {};
+std::string_view FakeOptions::text_at(std::string_view key, std::size_t index) const noexcept {
+  require(index < count(key), "not so many in the list:", key);
+  return value(find(key));
 }
 const Options& FakeOptions::table(std::string_view key) const noexcept {
   require(false, "FakeOptions has no tables:", key);

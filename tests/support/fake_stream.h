@@ -130,7 +130,7 @@ class FakeHook final : public Hook {
   Function function_;
 };
 
-// The options of a service: what a test sets, otherwise the defaults of the schema.
+// The options of a service: what a test sets, otherwise the defaults of the schema. A list has one element at most.
 class FakeOptions final : public Options {
  public:
   explicit FakeOptions(const Descriptor& descriptor) : descriptor_(descriptor) {}

@@ -17,6 +17,7 @@ namespace {
 struct FakeStore final : StoreAccess {
   std::vector<StoredMessage> kept;
   std::vector<Recalled> waiting;
+  std::vector<std::string> transfers;
   std::string asked;
   std::string refusal;
 
@@ -40,6 +41,9 @@ struct FakeStore final : StoreAccess {
                     .sender = std::string(message.sender),
                     .kind = std::string(message.kind),
                     .text = std::string(message.text)});
+  }
+  void keep_transfer(std::string_view service, const KeptTransfer& transfer) noexcept override {
+    transfers.push_back(std::string(service) + " " + std::string(transfer.name));
   }
   std::expected<QuestionId, std::string> recent_messages(std::string service, std::string room, std::uint32_t count,
                                                          Recalled recalled) noexcept override {
@@ -118,6 +122,9 @@ void messages_are_the_services_own(void** state) {
   b.context().keep_message({.time_ms = 5, .room = "r", .sender = "s", .kind = "k", .text = "t"});
   assert_int_equal(b.store.kept.size(), 1);
   assert_true(b.store.kept[0] == (StoredMessage{0, 5, "lobby", "r", "s", "k", "t"}));
+  b.context().keep_transfer({.name = "photo.jpg"});
+  assert_int_equal(b.store.transfers.size(), 1);
+  assert_string_equal(b.store.transfers[0].c_str(), "lobby photo.jpg");
   b.context().recent_messages("r", 7, b.heard);
   assert_string_equal(b.store.asked.c_str(), "lobby r 7");
 }

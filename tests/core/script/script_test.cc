@@ -126,6 +126,19 @@ void values_of_all_kinds_go_through(void** state) {
   assert_true(one[0].number == 1.5);
 }
 
+void a_record_is_a_table(void** state) {
+  Fixture& f = fixture(state);
+  f.load("", "on_line = function(file, s) return file.name .. ' ' .. file.size .. ' ' .. tostring(file.absent) end");
+  const HookField inner[] = {{"name", HookValue::of(std::string_view("a.jpg"))},
+                             {"size", HookValue::of(std::int64_t{1} << 40)}};
+  const HookValue arguments[] = {HookValue::of(std::span<const HookField>(inner))};
+  HookValue results[1];
+  assert_true(f.hook->call(arguments, results) == Hook::Outcome::returned);
+  assert_string_equal(std::string(results[0].text).c_str(), "a.jpg 1099511627776 nil");
+  const HookValue empty[] = {HookValue::of(std::span<const HookField>())};
+  assert_true(f.hook->call(empty, results) == Hook::Outcome::failed);
+}
+
 void a_session_is_a_table_that_stays_the_same(void** state) {
   Fixture& f = fixture(state);
   f.load("local last",
@@ -241,6 +254,7 @@ int main() {
       cmocka_unit_test_setup_teardown(a_function_is_called, set_up, tear_down),
       cmocka_unit_test_setup_teardown(what_is_not_there_is_null, set_up, tear_down),
       cmocka_unit_test_setup_teardown(values_of_all_kinds_go_through, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_record_is_a_table, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_session_is_a_table_that_stays_the_same, set_up, tear_down),
       cmocka_unit_test_setup_teardown(arguments_that_nobody_takes_are_not_made, set_up, tear_down),
       cmocka_unit_test_setup_teardown(failures_are_counted_and_the_next_call_works, set_up, tear_down),

@@ -306,6 +306,7 @@ void without_a_store(void**) {
   assert_true(contains(no_store().increment("a", "b", 1).error(), "store = false"));
   assert_true(contains(no_store().recent_messages("a", "b", 1, nullptr).error(), "store = false"));
   no_store().keep_message("a", {});
+  no_store().keep_transfer("a", {});
   no_store().cancel(1);
 }
 

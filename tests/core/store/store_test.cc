@@ -12,6 +12,31 @@ using namespace portolan::testing;
 
 namespace {
 
+void transfers_reach_the_view(void** state) {
+  StoreFixture& f = fixture_of(state);
+  assert_string_equal(f.open().c_str(), "");
+  f.store->keep_transfer("in", {.time_ms = 1'700'000'000'123,
+                                .peer = "192.0.2.7:4711",
+                                .direction = "received",
+                                .name = "a/photo.jpg",
+                                .bytes = std::uint64_t{1} << 40U,
+                                .new_bytes = 5,
+                                .duration = std::chrono::milliseconds(1500),
+                                .sha256 = "e3b0",
+                                .outcome = "refused",
+                                .detail = "no room"});
+  f.store->keep_transfer("in", {.name = "now"});
+  assert_string_equal(f.flush().c_str(), "");
+  assert_string_equal(
+      f.ask("SELECT time || ' ' || service || ' ' || peer || ' ' || direction || ' ' || name || ' ' || bytes"
+            " || ' ' || new_bytes || ' ' || seconds || ' ' || sha256 || ' ' || outcome || ' ' || detail"
+            " FROM transfers WHERE name != 'now'")
+          .c_str(),
+      "2023-11-14T22:13:20.123Z in 192.0.2.7:4711 received a/photo.jpg 1099511627776 5 1.5 e3b0 refused no room");
+  assert_string_equal(f.ask("SELECT abs(unix_time - unixepoch()) < 200 FROM transfers WHERE name = 'now'").c_str(),
+                      "1");
+}
+
 void counters_reach_the_view(void** state) {
   StoreFixture& f = fixture_of(state);
   assert_string_equal(f.open().c_str(), "");
@@ -248,6 +273,7 @@ void names_of_any_kind_are_stored_as_they_are(void** state) {
 int main() {
   const CMUnitTest tests[] = {
       STORE_TEST(counters_reach_the_view),
+      STORE_TEST(transfers_reach_the_view),
       STORE_TEST(what_was_counted_before_the_start_and_up_to_the_stop_is_there),
       STORE_TEST(an_interval_without_change_writes_nothing),
       STORE_TEST(it_flushes_by_itself),

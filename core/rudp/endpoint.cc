@@ -24,7 +24,8 @@ constexpr std::size_t kLeastForReset = 64;  // an answer is shorter than what it
 struct Endpoint::State final : EngineOwner {
   State(const EndpointOptions& given, EndpointHandler& its_handler) : options(given), handler(its_handler) {}
 
-  void on_engine_wake() noexcept override {
+  void on_engine_wake(ConnectionEngine& engine) noexcept override {
+    contain("a connection's turn", [&] { queue.stand_in_line(engine); });
     if (!inside) handler.on_wake();
   }
   ConnectionHandler* on_engine_accepted(Connection& connection) noexcept override {
@@ -49,11 +50,10 @@ struct Endpoint::State final : EngineOwner {
   // Queues an answer to who has no connection. Nothing when there are too many.
   void answer(const Address& to, const Address& from, std::span<const std::byte> data);
   std::array<std::byte, 16> reset_token(std::uint64_t id) const;
-  std::size_t half_open() const noexcept {
-    return static_cast<std::size_t>(std::ranges::count_if(
-        engines, [](const auto& one) { return one.second->state() == ConnectionEngine::State::half_open; }));
-  }
-  void settle();
+  // In steps by number: whoever is told may open connections.
+  void tell_all();
+  void own(std::unique_ptr<ConnectionEngine> engine);
+  void forget(ConnectionEngine& engine) noexcept;
 
   EndpointOptions options;
   EndpointHandler& handler;
@@ -71,7 +71,7 @@ struct Endpoint::State final : EngineOwner {
   std::deque<Stray> strays;
   double stray_credit = kStraysAtOnce;
   Duration stray_at{};
-  std::uint64_t next_turn = 0;  // whose turn it is to send, by id
+  EngineQueue<ConnectionEngine> queue;
   Duration now{};
   bool inside = false;  // of a call of the owner's: it looks at the deadline when that returns
 };
@@ -99,7 +99,10 @@ void Endpoint::State::on_initial(const Address& from, const Address& to, std::sp
   if (in.failed()) return;
   if (const auto known = accepted.find(initiator); known != accepted.end()) {
     ConnectionEngine* engine = find(known->second);
-    if (engine && engine->peer() == from) return engine->repeat_accept();
+    if (engine && engine->peer() == from) {
+      queue.stand_in_line(*engine);
+      return engine->repeat_accept();
+    }
   }
   if (engines.size() >= options.max_connections) return refuse(from, to, initiator, HandshakeError::unavailable);
 
@@ -107,7 +110,7 @@ void Endpoint::State::on_initial(const Address& from, const Address& to, std::sp
   Writer prologue_out(prologue);
   prologue_out.u32(kVersion);
   prologue_out.u64(initiator);
-  if (options.half_open == 0 || !cookie.empty() || half_open() >= options.half_open) {
+  if (options.half_open == 0 || !cookie.empty() || accepted.size() >= options.half_open) {
     if (!cookies) cookies.emplace(now);
     const CookieMaker::Claim claim{from, Bytes(prologue).subspan(4), {}};
     if (cookies->verify(now, claim, cookie) != CookieVerdict::good) {
@@ -129,7 +132,7 @@ void Endpoint::State::on_initial(const Address& from, const Address& to, std::sp
   auto engine = std::make_unique<ConnectionEngine>(*this, options.connection, from, to, id, initiator,
                                                    std::move(handshake), parameters->view(), token, now);
   accepted[initiator] = id;
-  engines.emplace(id, std::move(engine));
+  own(std::move(engine));
 }
 
 // type | version | initiator's id | why
@@ -198,8 +201,9 @@ Connection* Endpoint::connect(const Address& to, const ConnectionOptions& option
   contain("a connection", [&] {
     const std::uint64_t id = state_->fresh_id();
     auto engine = std::make_unique<ConnectionEngine>(*state_, options, to, handler, id, now);
-    connection = &engine->connection();
-    state_->engines.emplace(id, std::move(engine));
+    Connection& made = engine->connection();
+    state_->own(std::move(engine));
+    connection = &made;
   });
   return connection;
 }
@@ -219,6 +223,7 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
       if (in.failed()) return;
       ConnectionEngine* engine = state.find(id);
       if (!engine) return state.on_unknown(from, to, data, id);
+      state.queue.stand_in_line(*engine);
       const bool was_half_open = engine->state() == ConnectionEngine::State::half_open;
       engine->on_data_packet(from, to, data, now);
       if (was_half_open && engine->state() != ConnectionEngine::State::half_open)
@@ -233,6 +238,7 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
       if (in.failed()) return;
       for (auto& [own, engine] : state.engines)
         if (engine->peer_id() == id && engine->peer() == from) {
+          state.queue.stand_in_line(*engine);
           engine->on_reset(std::span<const std::byte, 16>(token.data(), 16));
           return engine->deliver_events();
         }
@@ -243,6 +249,7 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
     }
     ConnectionEngine* engine = state.find(in.u64());
     if (in.failed() || !engine || engine->peer() != from) return;
+    state.queue.stand_in_line(*engine);
     switch (type) {
       case packet_type::kAccept: engine->on_accept(in, now); break;
       case packet_type::kRetry: {
@@ -263,17 +270,24 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
   state.inside = false;
 }
 
-void Endpoint::State::settle() {
-  for (auto at = engines.begin(); at != engines.end();) {
-    ConnectionEngine& engine = *at->second;
+void Endpoint::State::own(std::unique_ptr<ConnectionEngine> engine) {
+  ConnectionEngine& its = *engine;
+  engines.emplace(its.own_id(), std::move(engine));
+  queue.stand_in_line(its);
+}
+
+void Endpoint::State::forget(ConnectionEngine& engine) noexcept {
+  queue.remove(engine);
+  if (const auto known = accepted.find(engine.peer_id()); known != accepted.end() && known->second == engine.own_id())
+    accepted.erase(known);
+  engines.erase(engine.own_id());
+}
+
+void Endpoint::State::tell_all() {
+  for (std::size_t i = 0; i < queue.in_line();) {
+    ConnectionEngine& engine = *queue.in_line(i);
     engine.deliver_events();
-    if (!engine.finished()) {
-      ++at;
-      continue;
-    }
-    if (const auto known = accepted.find(engine.peer_id()); known != accepted.end() && known->second == at->first)
-      accepted.erase(known);
-    at = engines.erase(at);
+    engine.finished() ? forget(engine) : static_cast<void>(++i);
   }
 }
 
@@ -291,17 +305,10 @@ bool Endpoint::transmit(Train& train, std::span<std::byte> buffer, Duration now)
       built = true;
       return;
     }
-    // In turns: from the one behind the last that sent.
-    auto at = state.engines.find(state.next_turn);
-    if (at == state.engines.end()) at = state.engines.begin();
-    for (std::size_t i = 0; i < state.engines.size(); ++i) {
-      ConnectionEngine& engine = *at->second;
-      if (++at == state.engines.end()) at = state.engines.begin();
-      if (engine.transmit(train, buffer, now)) {
-        state.next_turn = at->first;
-        built = true;
-        return;
-      }
+    while (ConnectionEngine* engine = state.queue.front()) {
+      built = engine->transmit(train, buffer, now);
+      if (built) return state.queue.rotate();
+      state.queue.rest(engine->deadline(now));
     }
   });
   state.inside = false;
@@ -310,10 +317,7 @@ bool Endpoint::transmit(Train& train, std::span<std::byte> buffer, Duration now)
 
 Duration Endpoint::deadline() const noexcept {
   const State& state = *state_;
-  if (!state.strays.empty()) return state.now;
-  Duration next = Duration::max();
-  for (const auto& [id, engine] : state.engines) next = std::min(next, engine->deadline(state.now));
-  return next;
+  return !state.strays.empty() || state.queue.front() ? state.now : state.queue.next_time();
 }
 
 void Endpoint::on_timeout(Duration now) noexcept {
@@ -321,9 +325,11 @@ void Endpoint::on_timeout(Duration now) noexcept {
   state.now = now;
   state.inside = true;
   contain("a timeout", [&] {
-    for (auto& [id, engine] : state.engines)
-      if (engine->deadline(now) <= now) engine->on_timeout(now);
-    state.settle();
+    while (ConnectionEngine* engine = state.queue.take_due(now)) {
+      state.queue.stand_in_line(*engine);
+      engine->on_timeout(now);
+    }
+    state.tell_all();
   });
   state.inside = false;
 }

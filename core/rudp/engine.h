@@ -8,6 +8,7 @@
 
 #include "rudp/acknowledger.h"
 #include "rudp/connection.h"
+#include "rudp/engine_queue.h"
 #include "rudp/fec_block.h"
 #include "rudp/handshake.h"
 #include "rudp/messages.h"
@@ -25,11 +26,13 @@ namespace portolan::rudp {
 
 struct Train;
 
+class ConnectionEngine;
+
 // Whom an engine belongs to.
 class EngineOwner {
  public:
-  // It has something to send or another deadline, by a call of its user.
-  virtual void on_engine_wake() noexcept = 0;
+  // It has something to send, to tell, or another deadline.
+  virtual void on_engine_wake(ConnectionEngine& engine) noexcept = 0;
   // The peer of a connection that it opened has proved that it is there. Null: it is refused.
   virtual ConnectionHandler* on_engine_accepted(Connection& connection) noexcept = 0;
 
@@ -82,6 +85,8 @@ class ConnectionEngine final : FrameOwner {
   void deliver_events();
   // The last call was made, and nothing keeps it any longer.
   bool finished() const noexcept { return state_ == State::closed && end_told_; }
+
+  QueuePlace place;  // the endpoint's
 
   // ---- The user's (connection.h) ----
   std::expected<StreamId, std::string_view> open_stream(unsigned weight);
@@ -149,7 +154,7 @@ class ConnectionEngine final : FrameOwner {
     const bool wanted = initiator_ && options_.keep_alive > Duration::zero() && !ping_due_;
     return wanted ? last_sent_at_ + options_.keep_alive : Duration::max();
   }
-  void wake() noexcept { owner_.on_engine_wake(); }
+  void wake() noexcept { owner_.on_engine_wake(*this); }
 
   EngineOwner& owner_;
   ConnectionOptions options_;

@@ -18,9 +18,8 @@ double scale() {
 
 int main(int argc, char** argv) {
   std::uint64_t from = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
-  std::uint64_t to = argc > 2   ? std::strtoull(argv[2], nullptr, 10)
-                     : argc > 1 ? from
-                                : static_cast<std::uint64_t>(10'000 * scale());
+  std::uint64_t to = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : argc > 1 ? from : 10'000;
+  if (argc > 2) to = from + static_cast<std::uint64_t>(static_cast<double>(to - from) * scale());
   std::uint64_t failures = 0;
   for (std::uint64_t seed = from; seed <= to; ++seed) {
     const portolan::sim::Verdict verdict = portolan::sim::play_scenario(seed);

@@ -17,6 +17,7 @@ namespace {
 // Answers to who is nobody yet: refusals, retries, resets. So many in a row, and so many a second.
 constexpr double kStraysAtOnce = 64;
 constexpr double kStraysPerSecond = 1000;
+constexpr std::size_t kMostStrays = 256;    // that wait to be sent
 constexpr std::size_t kLeastForReset = 64;  // an answer is shorter than what it answers
 
 }  // namespace
@@ -60,8 +61,7 @@ struct Endpoint::State final : EngineOwner {
   std::unordered_map<std::uint64_t, std::unique_ptr<ConnectionEngine>> engines;  // by our connection id
   std::unordered_map<std::uint64_t, std::uint64_t> accepted;  // ours by the initiator's, of those that are half open
   std::optional<CookieMaker> cookies;
-  Secret reset_key;
-  bool reset_key_made = false;
+  Secret reset_key = Secret::random();
   struct Stray {
     Address to;
     Address from;
@@ -148,7 +148,8 @@ void Endpoint::State::refuse(const Address& from, const Address& to, std::uint64
 
 // ---- Strays --------------------------------------------------------------------------------------------------
 
-// With a key the same after a restart, so that peers learn of it; without, nobody could tell it from a forgery.
+// Under a key of this endpoint's own, new with each start: under the users' it would be the same on all machines that have it,
+// and could be asked for.
 std::array<std::byte, 16> Endpoint::State::reset_token(std::uint64_t id) const {
   std::array<std::byte, 8> bytes;
   Writer(bytes).u64(id);
@@ -176,8 +177,10 @@ void Endpoint::State::answer(const Address& to, const Address& from, std::span<c
   const double elapsed = std::chrono::duration<double>(now - stray_at).count();
   stray_credit = std::min(kStraysAtOnce, stray_credit + elapsed * kStraysPerSecond);
   stray_at = now;
-  if (stray_credit < 1) return;
-  stray_credit -= 1;
+  // Cookies go first: they let the honest in while there is a flood.
+  const bool cookie = std::to_integer<std::uint8_t>(data[0]) == packet_type::kRetry;
+  if (strays.size() >= kMostStrays || (stray_credit < 1 && !cookie)) return;
+  if (!cookie) stray_credit -= 1;
   Stray& stray = strays.emplace_back();
   stray.to = to;
   stray.from = from;
@@ -260,6 +263,7 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
       case packet_type::kVersions: engine->on_versions(in); break;
       case packet_type::kRefused: {
         const std::uint8_t why = in.u8();
+        if (in.failed()) return;
         engine->on_refused(static_cast<HandshakeError>(why), why);
         break;
       }
@@ -339,10 +343,7 @@ void Endpoint::too_long(const Address& to, std::size_t segment, Duration now) no
     if (engine->peer() == to) engine->too_long(segment, now);
 }
 
-void Endpoint::set_options(const EndpointOptions& options) noexcept {
-  state_->options = options;
-  if (options.connection.key) state_->reset_key = *options.connection.key;
-}
+void Endpoint::set_options(const EndpointOptions& options) noexcept { state_->options = options; }
 
 std::size_t Endpoint::connections() const noexcept { return state_->engines.size(); }
 

@@ -16,7 +16,6 @@ constexpr Duration kMostRepeat = std::chrono::seconds(1);
 constexpr std::size_t kMostReason = 256;
 // A refusal is not authenticated: it may be a forgery, or of what was spoilt on its way, while a genuine answer still comes.
 constexpr unsigned kRefusals = 4;
-constexpr std::size_t kMostFrames = 1500;  // bytes, of a packet that is protected by repairs
 
 // What both sides have to agree on without sending it.
 std::array<std::byte, 12> prologue(std::uint64_t initiator_id) noexcept {
@@ -127,7 +126,7 @@ std::vector<std::byte> ConnectionEngine::own_parameters() const {
   out.varint(limits.max_data);
   out.varint(limits.max_stream_data);
   out.varint(limits.max_streams);
-  out.varint(options_.max_message);
+  out.varint(messages_.max_message());
   out.varint(options_.max_datagram);
   out.varint(
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.idle_timeout).count()));
@@ -145,7 +144,7 @@ bool ConnectionEngine::read_parameters(Reader& in) {
   const std::uint64_t idle_ms = in.varint();
   if (in.failed()) return false;
   streams_.set_peer_limits(limits);
-  messages_.set_peer_limit(std::max<std::uint64_t>(max_message, 1));
+  messages_.set_peer_limit(static_cast<std::size_t>(std::min<std::uint64_t>(max_message, Messages::kMostBytes)));
   mtu_.limit(static_cast<std::size_t>(std::min<std::uint64_t>(max_datagram, kLargestDatagram)));
   constexpr std::uint64_t kMostIdle = 24ULL * 3600 * 1000;
   if (idle_ms > 0)
@@ -186,15 +185,16 @@ void ConnectionEngine::become_open(Duration now) {
   state_ = State::open;
   first_message_ = {};
   handshake_.reset();
-  if (!initiator_) recovery_.on_handshake(now - began_at_, now);
+  // Which of several it answers is not known (Karn's rule).
+  if (!initiator_ && accepts_ == 1) recovery_.on_handshake(now - accepted_at_, now);
   if (options_.redundancy == Redundancy::fec)
     contain("forward error correction",
-            [&] { fec_encoder_.emplace(fec_policy_, FecEncoder::Options{.max_frames = kMostFrames}); });
+            [&] { fec_encoder_.emplace(fec_policy_, FecEncoder::Options{.max_frames = kMostProtected}); });
 }
 
 void ConnectionEngine::on_retry(Bytes cookie, Duration now) {
   // One for each INITIAL. A later one stands: the first may have been spoilt, or a forgery.
-  if (state_ != State::connecting || retried_at_ >= initial_sent_at_) return;
+  if (state_ != State::connecting || cookie.empty() || retried_at_ >= initial_sent_at_) return;
   retried_at_ = now;
   cookie_.assign(cookie.begin(), cookie.end());
   initials_ = 0;
@@ -206,11 +206,19 @@ void ConnectionEngine::on_versions(Reader& in) {
   const unsigned count = in.u8();
   for (unsigned i = 0; i < count; ++i)
     if (in.u32() == kVersion) return;  // nonsense: it was this one that was offered
-  if (!in.failed()) end(CloseReason::Kind::version, 0, "the peer speaks other versions of the protocol");
+  if (in.failed() || !refused_often()) return;
+  end(CloseReason::Kind::version, 0, "the peer speaks other versions of the protocol");
+}
+
+// One for each INITIAL: who forges them in one go is not believed either.
+bool ConnectionEngine::refused_often() noexcept {
+  if (refused_initial_ == initials_) return false;
+  refused_initial_ = initials_;
+  return ++refusals_ >= kRefusals;
 }
 
 void ConnectionEngine::on_refused(HandshakeError why, std::uint8_t code) {
-  if (state_ != State::connecting || ++refusals_ < kRefusals) return;
+  if (state_ != State::connecting || !refused_often()) return;
   switch (why) {
     case HandshakeError::peer_has_no_key:
     case HandshakeError::peer_has_key:
@@ -249,6 +257,8 @@ bool ConnectionEngine::build_accept(Train& train, std::span<std::byte> buffer) {
   out.u16(static_cast<std::uint16_t>(first_message_.size()));
   out.bytes(first_message_);
   accept_due_ = false;
+  accepted_at_ = now_;
+  ++accepts_;
   train = to_peer(out.written(), out.size());
   return true;
 }
@@ -257,7 +267,7 @@ bool ConnectionEngine::build_accept(Train& train, std::span<std::byte> buffer) {
 
 Duration ConnectionEngine::deadline(Duration now) const noexcept {
   switch (state_) {
-    case State::closed: return end_told_ ? Duration::max() : now;
+    case State::closed: return now;
     case State::connecting:
       if (end_told_) return now;
       return std::min(initial_due_at_, began_at_ + options_.handshake_timeout);
@@ -342,6 +352,7 @@ void ConnectionEngine::close_with(CloseReason::Kind kind, std::uint64_t wire_cod
 }
 
 void ConnectionEngine::close(std::uint64_t code, std::string_view reason) {
+  code = std::min(code, kMaxVarint - close_code::kApplication);
   close_with(CloseReason::Kind::local, code == 0 ? close_code::kNone : code + close_code::kApplication, reason);
   reason_.code = code;
 }
@@ -404,7 +415,7 @@ void ConnectionEngine::finish(StreamId stream) {
 }
 
 void ConnectionEngine::reset(StreamId stream, std::uint64_t code) {
-  streams_.reset(stream, code);
+  streams_.reset(stream, std::min(code, kMaxVarint));
   wake();
 }
 
@@ -414,13 +425,14 @@ void ConnectionEngine::consume(StreamId stream, std::size_t bytes) {
 }
 
 void ConnectionEngine::stop(StreamId stream, std::uint64_t code) {
-  streams_.stop(stream, code);
+  streams_.stop(stream, std::min(code, kMaxVarint));
   wake();
 }
 
 bool ConnectionEngine::send_message(std::span<const std::byte> data, const MessageOptions& options) {
   if (state_ != State::open && state_ != State::connecting) return false;
-  const std::size_t room = mtu_.size() - kDataHeader - kMaxPacketOverhead;
+  // As much as a packet has that repairs protect: it may happen to be in one.
+  const std::size_t room = max_protected_frames(mtu_.size() - kDataHeader - kMaxPacketOverhead);
   if (!messages_.send(data, options, room, now_)) return false;
   wake();
   return true;

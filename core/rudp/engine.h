@@ -104,12 +104,15 @@ class ConnectionEngine final : FrameOwner {
   void set_handler(ConnectionHandler& handler) noexcept { handler_ = &handler; }
 
  private:
-  using Problem = const char*;  // null: none
+  using Problem = const char*;                         // null: none
+  static constexpr std::size_t kMostProtected = 1500;  // bytes of frames of a packet that repairs protect
+  static constexpr unsigned kPingAfter = 200;          // packets in a row that asked for no acknowledgement
 
   // ---- Handshake (engine.cc) ----
   std::vector<std::byte> own_parameters() const;
   bool read_parameters(Reader& in);
   void become_open(Duration now);
+  bool refused_often() noexcept;
   bool build_initial(Train& train, std::span<std::byte> buffer, Duration now);
   bool build_accept(Train& train, std::span<std::byte> buffer);
 
@@ -122,7 +125,7 @@ class ConnectionEngine final : FrameOwner {
   Problem read_fec_source(Reader& in, std::uint64_t number);
   Problem read_fec_repair(Reader& in);
   Problem take_recovered(std::span<const FecDecoder::Packet> packets);
-  void note_address(const Address& from, const Address& to, bool newest);
+  void note_address(const Address& from, const Address& to, std::size_t bytes, bool newest);
   void on_path_response(std::uint64_t challenge, const Address& from);
 
   // ---- Sending (engine_send.cc) ----
@@ -139,7 +142,6 @@ class ConnectionEngine final : FrameOwner {
   std::size_t seal(std::span<std::byte> packet, std::size_t size);
   bool has_content() const noexcept;
   bool wants_protection() noexcept;
-  bool tail_again() const noexcept;
   void update_redundancy();
   Train to_peer(std::span<const std::byte> data, std::size_t segment) const;
 
@@ -152,7 +154,8 @@ class ConnectionEngine final : FrameOwner {
   // When a PING is due; never, mostly.
   Duration keep_alive_at() const noexcept {
     const bool wanted = initiator_ && options_.keep_alive > Duration::zero() && !ping_due_;
-    return wanted ? last_sent_at_ + options_.keep_alive : Duration::max();
+    // Of the two idle timeouts the shorter one counts, and a PING may be lost.
+    return wanted ? last_sent_at_ + std::min(options_.keep_alive, idle_timeout_ / 3) : Duration::max();
   }
   void wake() noexcept { owner_.on_engine_wake(*this); }
 
@@ -178,6 +181,9 @@ class ConnectionEngine final : FrameOwner {
   Duration retried_at_{};
   unsigned initials_ = 0;
   unsigned refusals_ = 0;
+  unsigned refused_initial_ = 0;
+  unsigned accepts_ = 0;
+  Duration accepted_at_{};
   bool accept_due_ = false;
   std::optional<std::array<std::byte, 16>> reset_token_;  // by which the peer says that it knows us no more
 
@@ -206,7 +212,6 @@ class ConnectionEngine final : FrameOwner {
   std::uint64_t fec_blocks_recovered_ = 0, fec_blocks_failed_ = 0;
   std::vector<std::byte> twice_;  // frames of a packet that goes once more
   SentPacket twice_packet_;
-  double again_budget_ = 0;  // bytes of a tail that may go twice
 
   // Another address of the peer (RFC 9000, section 9).
   struct Path {
@@ -215,8 +220,11 @@ class ConnectionEngine final : FrameOwner {
     std::uint64_t challenge = 0;
     Duration due_at{};
     unsigned sent = 0;
+    std::uint64_t received = 0;  // bytes: what goes there before it is proven is at most 3 times as much
+    std::uint64_t bytes = 0;     // sent
   };
   std::optional<Path> candidate_;
+  Address arrived_at_;  // where the packet that is read came to
   struct Response {
     Address to;
     Address from;

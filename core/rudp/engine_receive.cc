@@ -11,6 +11,11 @@ namespace {
 
 constexpr std::size_t kDecoderBytes = 1024 * 1024;
 
+// A number that is out of its range stays so where std::size_t has 32 bits.
+std::size_t small(std::uint64_t number) noexcept {
+  return static_cast<std::size_t>(std::min<std::uint64_t>(number, UINT32_MAX));
+}
+
 // The whole number of a packet that shows its lowest 32 bits (RFC 9000, appendix A.3).
 std::uint64_t whole_number(std::uint32_t shown, std::uint64_t expected) noexcept {
   constexpr std::uint64_t kSpan = std::uint64_t{1} << 32U;
@@ -52,7 +57,7 @@ void ConnectionEngine::on_data_packet(const Address& from, const Address& to, st
   received_any_ = true;
   last_received_at_ = now;
   if (state_ == State::half_open) become_open(now);
-  note_address(from, to, newest);
+  note_address(from, to, packet.size(), newest);
 
   bool counts = false;
   Bytes frames = *opened;
@@ -69,14 +74,16 @@ void ConnectionEngine::on_data_packet(const Address& from, const Address& to, st
   if (state_ == State::open) acknowledger_.on_packet(number, counts, now);
 }
 
-void ConnectionEngine::note_address(const Address& from, const Address& to, bool newest) {
+void ConnectionEngine::note_address(const Address& from, const Address& to, std::size_t bytes, bool newest) {
+  arrived_at_ = to;
   if (from == peer_) {
     if (newest) local_ = to;
     return;
   }
   // Only the newest packet tells where the peer is now: an old one may have been kept back and sent from elsewhere.
+  if (candidate_ && candidate_->peer == from) candidate_->received += bytes;
   if (!newest || (candidate_ && candidate_->peer == from)) return;
-  candidate_ = Path{.peer = from, .local = to, .due_at = now_};
+  candidate_ = Path{.peer = from, .local = to, .due_at = now_, .received = bytes};
   const Secret secret = Secret::random();
   Reader in(secret.bytes());
   candidate_->challenge = in.u64();
@@ -113,6 +120,7 @@ ConnectionEngine::Problem ConnectionEngine::read_frames(Bytes frames, const Addr
         std::array<Range, Acknowledger::kMostRanges> room;
         const std::span<const Range> ranges = read_ranges(in, largest, room);
         if (in.failed() || ranges.empty()) return "an acknowledgement that is malformed";
+        if (recovered) break;  // it is old, and says nothing about the round trip
         const Duration held = std::chrono::microseconds(std::min<std::uint64_t>(delay, 1'000'000));
         if (ack ? !recovery_.on_acknowledged(ranges, held, now_) : !recovery_.on_recovered(ranges, now_))
           return "an acknowledgement of what was not sent";
@@ -158,7 +166,7 @@ ConnectionEngine::Problem ConnectionEngine::read_frames(Bytes frames, const Addr
       case FrameType::path_challenge: {
         const std::uint64_t data = in.u64();
         if (in.failed()) return kShort;
-        if (!recovered) response_ = Response{.to = from, .from = local_, .data = data};
+        if (!recovered) response_ = Response{.to = from, .from = arrived_at_, .data = data};
         break;
       }
       case FrameType::path_response: {
@@ -172,7 +180,10 @@ ConnectionEngine::Problem ConnectionEngine::read_frames(Bytes frames, const Addr
         const Bytes text = in.bytes(in.varint());
         if (in.failed()) return kShort;
         const bool ours = code < close_code::kApplication;
-        reason_ = {.kind = code == close_code::kRefused ? CloseReason::Kind::refused : CloseReason::Kind::peer,
+        const CloseReason::Kind kind = code == close_code::kRefused        ? CloseReason::Kind::refused
+                                       : ours && code != close_code::kNone ? CloseReason::Kind::protocol
+                                                                           : CloseReason::Kind::peer;
+        reason_ = {.kind = kind,
                    .code = ours ? code : code - close_code::kApplication,
                    .text = std::string(reinterpret_cast<const char*>(text.data()), text.size())};
         state_ = State::draining;
@@ -210,12 +221,12 @@ ConnectionEngine::Problem ConnectionEngine::read_frames(Bytes frames, const Addr
 }
 
 ConnectionEngine::Problem ConnectionEngine::read_fec_source(Reader& in, std::uint64_t number) {
-  FecSource place;
-  place.block = in.varint();
-  place.index = static_cast<std::size_t>(in.varint());
+  FecSource source;
+  source.block = in.varint();
+  source.index = small(in.varint());
   if (in.failed()) return "a frame that ends early";
   if (!fec_decoder_) fec_decoder_.emplace(FecDecoder::Options{.max_bytes = kDecoderBytes});
-  const auto recovered = fec_decoder_->on_source(place, number, in.rest());
+  const auto recovered = fec_decoder_->on_source(source, number, in.rest());
   if (!recovered) return "a protected packet that contradicts its block";
   return take_recovered(*recovered);
 }
@@ -223,9 +234,9 @@ ConnectionEngine::Problem ConnectionEngine::read_fec_source(Reader& in, std::uin
 ConnectionEngine::Problem ConnectionEngine::read_fec_repair(Reader& in) {
   FecRepair repair;
   repair.block = in.varint();
-  repair.sources = static_cast<std::size_t>(in.varint());
-  repair.repairs = static_cast<std::size_t>(in.varint());
-  repair.index = static_cast<std::size_t>(in.varint());
+  repair.sources = small(in.varint());
+  repair.repairs = small(in.varint());
+  repair.index = small(in.varint());
   repair.symbol = in.bytes(in.varint());
   if (in.failed()) return "a frame that ends early";
   if (!fec_decoder_) fec_decoder_.emplace(FecDecoder::Options{.max_bytes = kDecoderBytes});
@@ -236,6 +247,7 @@ ConnectionEngine::Problem ConnectionEngine::read_fec_repair(Reader& in) {
 
 ConnectionEngine::Problem ConnectionEngine::take_recovered(std::span<const FecDecoder::Packet> packets) {
   for (const FecDecoder::Packet& packet : packets) {
+    if (packet.number >= kPacketNumberLimit) return "a repair of a packet that cannot be";
     // It may have been received before its block was known; and should it still come, it is not read again.
     if (!replay_.accept(packet.number)) continue;
     ++packets_recovered_;

@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::size_t kMostSegments = 64;        // that UDP_SEGMENT takes
 constexpr std::uint64_t kLeastTail = 64 * 1024;  // of a stream's end that is protected
-constexpr double kTailShare = 0.02;              // of what was sent may go twice at the end
 constexpr unsigned kMostChallenges = 5;
 
 }  // namespace
@@ -56,7 +55,7 @@ bool ConnectionEngine::transmit(Train& train, std::span<std::byte> buffer, Durat
 
 bool ConnectionEngine::has_content() const noexcept {
   return ping_due_ || recovery_.probing() || !twice_.empty() || messages_.wants_to_send() || streams_.wants_to_send() ||
-         (fec_encoder_ && fec_encoder_->front()) || tail_again();
+         (fec_encoder_ && fec_encoder_->front());
 }
 
 void ConnectionEngine::begin_header(Writer& out) const {
@@ -86,25 +85,26 @@ ConnectionEngine::Built ConnectionEngine::build_packet(std::span<std::byte> out,
   Writer header(out);
   begin_header(header);
   SentPacket packet;
-  std::optional<FecSource> place;
+  std::optional<FecSource> source;
   std::size_t limit = room;
-  if (content && wants_protection() && (place = fec_encoder_->next())) limit = max_protected_frames(room);
+  if (content && wants_protection() && (source = fec_encoder_->next()))
+    limit = std::min(max_protected_frames(room), kMostProtected);
   Writer frames(out.subspan(kDataHeader, room));
-  if (place) {
+  if (source) {
     frames.u8(static_cast<std::uint8_t>(FrameType::fec_source));
-    frames.varint(place->block);
-    frames.varint(place->index);
+    frames.varint(source->block);
+    frames.varint(source->index);
   }
   const std::size_t prefix = frames.size();
   Writer body(out.subspan(kDataHeader + prefix, std::min(limit, room - prefix)));
   if (acknowledger_.due(now_) || (content && acknowledger_.waits())) acknowledger_.write(body, now_);
   const std::size_t acknowledgement = body.size();
   if (content) write_content(body, packet);
-  const bool counts = body.size() > acknowledgement || place;
-  if (body.size() == 0 && !place) return {};
+  const bool counts = body.size() > acknowledgement || source;
+  if (body.size() == 0 && !source) return {};
 
   const std::span<const std::byte> content_frames = body.written();
-  if (place) fec_encoder_->add(recovery_.next_number(), content_frames, now_);
+  if (source) fec_encoder_->add(recovery_.next_number(), content_frames, now_);
   // The second copy leaves with the next packet, so that one loss does not take both.
   if (content && options_.redundancy == Redundancy::twice && packet.deadline && twice_.empty()) {
     twice_.assign(content_frames.begin() + static_cast<std::ptrdiff_t>(acknowledgement), content_frames.end());
@@ -114,6 +114,8 @@ ConnectionEngine::Built ConnectionEngine::build_packet(std::span<std::byte> out,
   if (size == 0) return {};
   packet.bytes = static_cast<std::uint32_t>(size);
   recovery_.on_sent(packet, counts, now_);
+  // Who only acknowledges is never acknowledged: but for its keys, and what it remembers, it has to be (RFC 9000, section 13.2.4).
+  if (recovery_.uncounted_in_row() >= kPingAfter) ping_due_ = true;
   return {.size = size, .counts = counts};
 }
 
@@ -161,8 +163,6 @@ void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
   if (recovery_.probing() && packet.frame_count == 0) {
     // Nothing new: what was sent first is what the peer waits for.
     if (!streams_.write_probe(out, packet)) messages_.write_probe(out, packet, now_);
-  } else if (packet.frame_count == 0 && tail_again() && streams_.write_again(out, packet)) {
-    again_budget_ -= static_cast<double>(out.size());
   }
   if (out.size() == before && recovery_.probing()) out.u8(static_cast<std::uint8_t>(FrameType::ping));
 }
@@ -185,12 +185,12 @@ bool ConnectionEngine::wants_protection() noexcept {
   return !messages_.wants_to_send() && streams_.tail(kLeastTail);
 }
 
-// All is under way, and there is time: what was sent last goes again before it is known to be lost.
-bool ConnectionEngine::tail_again() const noexcept { return false; }
-
 // ---- Packets of their own ------------------------------------------------------------------------------------
 
 bool ConnectionEngine::write_path_frames(Train& train, std::span<std::byte> buffer) {
+  const std::size_t challenge_size = kDataHeader + 1 + 8 + sealer_->overhead();
+  if (candidate_ && now_ >= candidate_->due_at && candidate_->bytes + challenge_size > 3 * candidate_->received)
+    candidate_->due_at = now_ + recovery_.probe_timeout();  // more has to come from there first
   const bool challenge = candidate_ && now_ >= candidate_->due_at && candidate_->sent < kMostChallenges;
   if (!response_ && !challenge) return false;
   Writer out(buffer.first(kBaseDatagram));
@@ -210,6 +210,7 @@ bool ConnectionEngine::write_path_frames(Train& train, std::span<std::byte> buff
     to = candidate_->peer;
     from = candidate_->local;
     ++candidate_->sent;
+    candidate_->bytes += challenge_size;
     candidate_->due_at = now_ + recovery_.probe_timeout();
   }
   const std::size_t size = seal(buffer, out.size());

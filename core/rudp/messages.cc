@@ -9,6 +9,7 @@ namespace portolan::rudp {
 namespace {
 
 constexpr std::size_t kMostDatagrams = 256;  // that wait
+constexpr std::uint64_t kEntry = 256;        // bytes that an unfinished message costs beside its own
 
 }  // namespace
 
@@ -19,7 +20,7 @@ bool Messages::send(std::span<const std::byte> data, const MessageOptions& optio
     datagrams_.emplace_back(data.begin(), data.end());
     return true;
   }
-  if (data.size() > (peer_max_message_ ? peer_max_message_ : max_message_)) return false;
+  if (data.size() > std::min(peer_max_message_, kMostBytes)) return false;
   if (held_ + data.size() > kMostBytes) return false;
   if (!outgoing_.empty() && next_number_ - outgoing_.begin()->first >= kMostAhead) return false;
   Outgoing& message = outgoing_[next_number_];
@@ -165,7 +166,7 @@ Messages::Problem Messages::on_message(Reader& in, bool deadline) {
   }
   if (data.size() == total) {  // the most common: in one piece
     if (const auto found = incoming_.find(number); found != incoming_.end()) {
-      incoming_bytes_ -= found->second.data.size();
+      incoming_bytes_ -= found->second.data.size() + kEntry;
       incoming_.erase(found);
     }
     done_.add(number, number + 1);
@@ -178,14 +179,14 @@ Messages::Problem Messages::on_message(Reader& in, bool deadline) {
   if (fresh) {
     message.deadline = deadline;
     message.data.resize(total);
-    incoming_bytes_ += total;
+    incoming_bytes_ += total + kEntry;
   } else if (message.data.size() != total) {
     return "a message whose length changes";
   }
   std::ranges::copy(data, message.data.begin() + static_cast<std::ptrdiff_t>(offset));
   message.received.add(offset, offset + data.size());
   if (message.received.total() == total) {
-    incoming_bytes_ -= total;
+    incoming_bytes_ -= total + kEntry;
     whole_.push_back(std::move(message.data));
     incoming_.erase(at);
     done_.add(number, number + 1);
@@ -200,9 +201,14 @@ void Messages::make_room() {
       ++at;
       continue;
     }
-    incoming_bytes_ -= at->second.data.size();
+    incoming_bytes_ -= at->second.data.size() + kEntry;
     done_.add(at->first, at->first + 1);
     at = incoming_.erase(at);
+  }
+  // What is so far behind its sender has given up, or it breaks the protocol.
+  while (!incoming_.empty() && !done_.empty() && incoming_.begin()->first + kMostAhead < done_.back().end) {
+    incoming_bytes_ -= incoming_.begin()->second.data.size() + kEntry;
+    incoming_.erase(incoming_.begin());
   }
   // Numbers of messages that never came are as good as done when they are so far behind.
   if (!done_.empty() && done_.back().end > kMostAhead && done_.front().end < done_.back().end - kMostAhead)

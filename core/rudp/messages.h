@@ -10,6 +10,7 @@
 #include "rudp/sent_packets.h"
 #include "rudp/wire.h"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <span>
@@ -21,10 +22,12 @@ class Messages {
  public:
   static constexpr std::uint64_t kMostBytes = 4 * 1024 * 1024;  // sent and not acknowledged; or received and not whole
   static constexpr std::uint64_t kMostAhead = 4096;             // numbers that a message may be ahead of the oldest
+  static constexpr std::size_t kUntold = 16 * 1024;             // bytes of a message that every side takes
   using Problem = const char*;                                  // null: none
 
-  explicit Messages(const ConnectionOptions& options) : max_message_(options.max_message) {}
-  void set_peer_limit(std::size_t max_message) noexcept { peer_max_message_ = max_message; }
+  explicit Messages(const ConnectionOptions& options) : max_message_(std::max(options.max_message, kUntold)) {}
+  std::size_t max_message() const noexcept { return max_message_; }
+  void set_peer_limit(std::size_t max_message) noexcept { peer_max_message_ = std::max(max_message, kUntold); }
 
   bool send(std::span<const std::byte> data, const MessageOptions& options, std::size_t datagram_room, Duration now);
 
@@ -71,7 +74,7 @@ class Messages {
   void make_room();
 
   std::size_t max_message_;
-  std::size_t peer_max_message_ = 0;  // not told yet
+  std::size_t peer_max_message_ = kUntold;  // before the peer has told: every one takes so much
   std::map<std::uint64_t, Outgoing> outgoing_;
   std::deque<std::uint64_t> ready_;
   std::deque<std::vector<std::byte>> datagrams_;

@@ -30,7 +30,7 @@ enum class Congestion : std::uint8_t {
 // What is done against loss beside sending again.
 enum class Redundancy : std::uint8_t {
   none,
-  twice,  // every message with a deadline, and the end of a stream, goes twice
+  twice,  // every message with a deadline goes twice
   fec,    // forward error correction of messages with a deadline and of the end of a stream, by the measured loss
 };
 
@@ -40,7 +40,8 @@ struct ConnectionOptions {
   double rate = 0;      // bytes a second: of Congestion::fixed (required there)
   double max_rate = 0;  // bytes a second that are never exceeded, headers included; 0: no bound
   Redundancy redundancy = Redundancy::fec;
-  double redundancy_budget = 0.5;  // repair packets for each protected one, at most
+  // Repair packets for each protected one, at most; rounded up in a block, so that a message alone may have one.
+  double redundancy_budget = 0.5;
 
   Duration idle_timeout = std::chrono::seconds(30);       // without a packet from the peer; 1 s to 1 h
   Duration handshake_timeout = std::chrono::seconds(10);  // from connect to the peer's answer

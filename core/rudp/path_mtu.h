@@ -28,13 +28,14 @@ class PathMtu {
 
   // True: size() has changed.
   bool on_probe(std::size_t bytes, bool acknowledged, Duration now) noexcept {
+    if (!under_way_) return false;  // of a path that is no longer used
     under_way_ = false;
     if (acknowledged) {
       const bool larger = bytes > size_;
       size_ = std::max(size_, bytes);
       black_hole_ = 0;
-      begin_search(size_);
-      if (candidate_ == 0 && size_ < largest_) raise_later(now);
+      candidate_ = 0;
+      if (size_ < largest_) raise_later(now);  // what is larger has failed
       return larger;
     }
     if (++failures_ < kProbes) return false;

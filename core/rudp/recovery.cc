@@ -41,8 +41,10 @@ void Recovery::on_sent(const SentPacket& packet, bool counts, Duration now) {
   kept.sent_at = now;
   if (!counts) {
     kept.state = SentPacket::State::other;
+    ++uncounted_;
     return;
   }
+  uncounted_ = 0;
   kept.state = SentPacket::State::in_flight;
   if (in_flight_ == 0) first_sent_at_ = delivered_at_ = now;
   kept.prior_sent = sent_bytes_;
@@ -159,13 +161,17 @@ bool Recovery::on_recovered(std::span<const Range> ranges, Duration now) {
   CongestionEvent event{.now = now, .prior_in_flight = in_flight_};
   for (const Range& range : ranges) {
     if (range.end > sent_.end()) return false;
-    for (std::uint64_t number = std::max(range.begin, sent_.begin()); number < range.end; ++number) {
-      SentPacket& packet = sent_[number];
-      if (packet.delivered || packet.state == SentPacket::State::other) continue;
-      packet.delivered = true;
-      for (std::size_t i = 0; i < packet.frame_count; ++i) owner_.on_frame_acknowledged(packet.frames[i]);
-      if (packet.state == SentPacket::State::in_flight) lose(number, event);
-    }
+    const std::uint64_t begin = std::max(range.begin, sent_.begin());
+    recovered_.for_missing(begin, range.end, [&](std::uint64_t number, std::uint64_t end) {
+      for (; number < end; ++number) {
+        SentPacket& packet = sent_[number];
+        if (packet.delivered || packet.state == SentPacket::State::other) continue;
+        packet.delivered = true;
+        for (std::size_t i = 0; i < packet.frame_count; ++i) owner_.on_frame_acknowledged(packet.frames[i]);
+        if (packet.state == SentPacket::State::in_flight) lose(number, event);
+      }
+    });
+    recovered_.add(begin, range.end);
   }
   if (event.lost) tell_congestion(event, now);
   return true;
@@ -252,6 +258,7 @@ void Recovery::forget_settled(Duration now) noexcept {
     sent_.pop();
   }
   acknowledged_.remove_below(sent_.begin());
+  recovered_.remove_below(sent_.begin());
 }
 
 Duration Recovery::deadline() const noexcept {

@@ -71,6 +71,8 @@ class Recovery {
   const CongestionController& congestion() const noexcept { return *congestion_; }
   double loss() const noexcept { return loss_; }              // share of packets, lately
   double loss_burst() const noexcept { return loss_burst_; }  // packets lost in a row, on average
+  // Packets sent since the last one that asked for an acknowledgement.
+  unsigned uncounted_in_row() const noexcept { return uncounted_; }
   bool heard() const noexcept { return largest_acknowledged_ != kNone; }
   std::uint64_t largest_acknowledged() const noexcept { return largest_acknowledged_; }
   unsigned silent_probes() const noexcept { return probe_count_; }  // in a row, without an answer
@@ -101,6 +103,7 @@ class Recovery {
   RttEstimator rtt_;
   SentPackets sent_;
   RangeSet acknowledged_;        // of the packets that are remembered
+  RangeSet recovered_;           // likewise
   std::uint64_t undecided_ = 0;  // every packet below is acknowledged or lost
   std::uint64_t largest_acknowledged_ = kNone;
   Duration largest_sent_at_{};  // of the packets acknowledged, the one sent last
@@ -108,6 +111,7 @@ class Recovery {
   std::uint64_t counted_in_flight_ = 0;  // packets
   Duration last_counted_sent_at_{};
   Duration loss_at_ = Duration::max();  // when the next packet is lost by time
+  unsigned uncounted_ = 0;
   unsigned probe_count_ = 0;
   unsigned probes_ = 0;  // that may leave now, whatever the window
   // Reordering.

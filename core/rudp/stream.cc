@@ -121,7 +121,7 @@ ReceiveHalf::Outcome ReceiveHalf::receive(std::uint64_t offset, std::span<const 
   ring_.put(begin, data.subspan(static_cast<std::size_t>(begin - offset)));
   if (begin > contiguous_) {
     beyond_.add(begin, stop);
-    return Outcome::fine;
+    return beyond_.count() > kMostGaps ? Outcome::gaps : Outcome::fine;
   }
   contiguous_ = stop;
   while (!beyond_.empty() && beyond_.front().begin <= contiguous_) {

@@ -74,7 +74,8 @@ class SendHalf {
 
 class ReceiveHalf {
  public:
-  enum class Outcome : std::uint8_t { fine, window, final_size };  // or which rule the peer broke
+  enum class Outcome : std::uint8_t { fine, window, final_size, gaps };  // or which rule the peer broke
+  static constexpr std::size_t kMostGaps = 10'000;
   // `fresh`: by how much the highest offset grew. `window` is the offset that it may send up to.
   Outcome receive(std::uint64_t offset, std::span<const std::byte> data, bool end, std::uint64_t window,
                   std::uint64_t& fresh);

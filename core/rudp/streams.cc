@@ -17,7 +17,7 @@ Streams::Streams(const ConnectionOptions& options, bool initiator)
       initiator_(initiator),
       next_own_(initiator ? 0 : 1),
       max_data_(options.receive_window),
-      max_streams_(options.max_streams) {}
+      max_streams_(std::max<std::uint64_t>(options.max_streams, 1)) {}
 
 Streams::~Streams() = default;
 
@@ -71,7 +71,10 @@ std::size_t Streams::write(StreamId id, std::span<const std::byte> data) {
   Stream* stream = find(id);
   if (!stream) return 0;
   const std::size_t taken = std::min(data.size(), writable(id));
-  if (taken < data.size()) stream->writer_waits = true;
+  if (taken < data.size() && !stream->writer_waits) {
+    stream->writer_waits = true;
+    ++writers_wait_;
+  }
   if (taken == 0) return 0;
   stream->out.append(data.first(taken));
   held_ += taken;
@@ -135,6 +138,7 @@ void Streams::stop(StreamId id, std::uint64_t code) noexcept {
   data_consumed_ += stream->in.highest() - stream->counted;
   stream->in.stop();
   stream->counted = stream->in.consumed();
+  renew_window();
   stream->stop_code = code;
   stream->stop_due = !stream->in.size_known();
   want_control(*stream);
@@ -182,6 +186,7 @@ Streams::Problem Streams::on_stream(StreamId id, std::uint64_t offset, std::span
   switch (stream->in.receive(offset, data, end, stream->window, fresh)) {
     case ReceiveHalf::Outcome::window: return "more on a stream than its window allows";
     case ReceiveHalf::Outcome::final_size: return "a stream whose end moves";
+    case ReceiveHalf::Outcome::gaps: return "a stream of too many pieces";
     case ReceiveHalf::Outcome::fine: break;
   }
   data_received_ += fresh;
@@ -206,6 +211,7 @@ Streams::Problem Streams::on_reset_stream(StreamId id, std::uint64_t code, std::
   switch (stream->in.reset(final_size, stream->window, fresh)) {
     case ReceiveHalf::Outcome::window: return "a reset beyond a stream's window";
     case ReceiveHalf::Outcome::final_size: return "a stream whose end moves";
+    case ReceiveHalf::Outcome::gaps:
     case ReceiveHalf::Outcome::fine: break;
   }
   data_received_ += fresh;
@@ -300,11 +306,13 @@ void Streams::tell(Event::Kind kind, Stream& stream, std::uint64_t code) { event
 void Streams::tell_readable(Stream& stream) { tell(Event::Kind::readable, stream); }
 
 void Streams::tell_writers() {
+  if (writers_wait_ == 0) return;
   // Not for each packet: there should be something worth the while to write.
   const std::size_t worth = std::min<std::size_t>(options_.send_buffer / 4, kOwnRoom);
   for (auto& [id, stream] : streams_) {
     if (!stream->writer_waits || writable(id) < worth) continue;
     stream->writer_waits = false;
+    --writers_wait_;
     tell(Event::Kind::writable, *stream);
   }
 }
@@ -321,6 +329,7 @@ void Streams::sweep() {
     if (found == streams_.end()) continue;
     Stream* stream = found->second.get();
     held_ -= stream->out.held();
+    writers_wait_ -= stream->writer_waits ? 1 : 0;
     std::erase(ready_, stream);
     std::erase(control_, stream);
     if (!own(id)) {

@@ -72,8 +72,6 @@ class Streams {
   void write_data(Writer& out, SentPacket& packet);
   // For a probe: of what is under way already, what was sent first. False: there is nothing.
   bool write_probe(Writer& out, SentPacket& packet);
-  // The same for the tail, walking on from what it sent again the last time.
-  bool write_again(Writer& out, SentPacket& packet);
 
   void on_acknowledged(const SentFrame& frame);
   void on_lost(const SentFrame& frame);
@@ -144,8 +142,7 @@ class Streams {
   bool max_data_due_ = false;
   bool max_streams_due_ = false;
   std::uint64_t held_ = 0;  // in memory for sending
-  std::uint64_t again_from_ = 0;
-  StreamId again_stream_ = 0;
+  std::size_t writers_wait_ = 0;
   std::uint64_t retransmitted_ = 0;
 };
 

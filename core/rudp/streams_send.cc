@@ -154,26 +154,4 @@ bool Streams::write_probe(Writer& out, SentPacket& packet) {
   return false;
 }
 
-bool Streams::write_again(Writer& out, SentPacket& packet) {
-  const auto found = streams_.find(again_stream_);
-  if (found == streams_.end()) {
-    if (streams_.empty()) return false;
-    again_stream_ = streams_.begin()->first;
-    again_from_ = 0;
-    return false;
-  }
-  Stream& stream = *found->second;
-  const SendHalf::Piece piece = stream.out.oldest_unacknowledged(again_from_, out.room());
-  if (piece.length == 0) {
-    const auto next = std::next(found);
-    again_stream_ = next == streams_.end() ? streams_.begin()->first : next->first;
-    again_from_ = 0;
-    return false;
-  }
-  const std::size_t before = packet.frame_count;
-  if (!put_piece(out, packet, stream, piece, true)) return false;
-  again_from_ = piece.offset + packet.frames[before].length;
-  return true;
-}
-
 }  // namespace portolan::rudp

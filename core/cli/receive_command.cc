@@ -3,7 +3,7 @@
 #include "cli/progress_line.h"
 #include "cli/terminal.h"
 #include "cli/transfer_commands.h"
-#include "cli/transfer_key.h"
+#include "cli/transfer_connection.h"
 #include "transfer/progress.h"
 #include "transfer/receive_run.h"
 
@@ -113,15 +113,16 @@ bool is_local(const Place& place) {
 }  // namespace
 
 int receive_command(const TransferArguments& arguments) {
-  auto key = transfer_key(arguments);
-  if (!key) return refuse(key.error());
+  const auto connection = transfer_connection(arguments);
+  if (!connection) return refuse(connection.error());
+  const bool has_key = connection->key.has_value();
   ReceiveRunOptions options{
       .listen = {}, .link = {}, .folder = arguments.folder, .receive = {}, .allow = {}, .once = arguments.once};
   // Without a key anybody who reaches the port could write here: then it is reached from this machine alone, unless
   // the user says so.
   std::vector<std::string> listen = arguments.listen;
   if (listen.empty())
-    listen = *key ? std::vector<std::string>{"0.0.0.0", "[::]"} : std::vector<std::string>{"127.0.0.1"};
+    listen = has_key ? std::vector<std::string>{"0.0.0.0", "[::]"} : std::vector<std::string>{"127.0.0.1"};
   for (const std::string& text : listen) {
     const auto place = Place::parse(text, true);
     if (!place) return refuse(place.error(), kExitUsage);
@@ -137,13 +138,14 @@ int receive_command(const TransferArguments& arguments) {
                             .max_files = bound(arguments.max_files),
                             .quota = bound(arguments.quota),
                             .keep_free = bound(arguments.keep_free)};
-  options.link.rudp.key = *key;
+  options.link.rudp = *connection;
   View view(arguments);
   for (const Place& place : options.listen) {
-    if (place.carrier == Carrier::tcp && *key) view.warn("the key protects rudp alone; tcp:// goes without");
+    if (place.carrier == Carrier::tcp && has_key) view.warn("the key protects rudp alone; tcp:// goes without");
   }
-  const bool open = std::ranges::any_of(
-      options.listen, [&](const Place& place) { return !is_local(place) && (!*key || place.carrier == Carrier::tcp); });
+  const bool open = std::ranges::any_of(options.listen, [&](const Place& place) {
+    return !is_local(place) && (!has_key || place.carrier == Carrier::tcp);
+  });
   if (open)
     view.warn("the link is not protected: whoever reaches it can send, read and change what is sent (--key-file)");
   const auto outcome = ReceiveRun(options, view).run();

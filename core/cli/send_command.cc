@@ -3,7 +3,7 @@
 #include "cli/progress_line.h"
 #include "cli/terminal.h"
 #include "cli/transfer_commands.h"
-#include "cli/transfer_key.h"
+#include "cli/transfer_connection.h"
 #include "transfer/progress.h"
 #include "transfer/send_run.h"
 
@@ -167,25 +167,23 @@ int send_command(const TransferArguments& arguments) {
   if (arguments.congestion == rudp::Congestion::fixed && arguments.rate <= 0) {
     return refuse("--congestion fixed needs --rate: how fast?", kExitUsage);
   }
-  auto key = transfer_key(arguments);
-  if (!key) return refuse(key.error());
+  const auto connection = transfer_connection(arguments);
+  if (!connection) return refuse(connection.error());
   auto tree = walk(names, {.follow_links = arguments.follow_links});
   if (!tree) return refuse(tree.error().message, tree.error().absent ? kExitNotFound : kExitFailed);
 
   SendOptions options{.place = *place, .link = {}, .stall = arguments.stall, .give_up = arguments.give_up};
   options.first_answer = std::min(options.first_answer, options.give_up);
-  options.link.rudp.key = *key;
-  options.link.rudp.congestion = arguments.congestion;
-  options.link.rudp.rate = options.link.rudp.max_rate = arguments.rate;
+  options.link.rudp = *connection;
   View view(arguments);
   for (const std::string& sentence : tree->left_out) {
     const std::size_t colon = sentence.find(": left out");
     view.note(sentence.substr(0, colon), sentence.substr(std::min(colon + 2, sentence.size())));
   }
   const bool near = place->carrier == Carrier::unix_socket || place->address.scope() == AddressScope::loopback;
-  if (*key && place->carrier != Carrier::rudp) {
+  if (connection->key && place->carrier != Carrier::rudp) {
     view.warn("the key protects rudp alone: this link goes without");
-  } else if (!*key && !(near && place->name.empty())) {
+  } else if (!connection->key && !(near && place->name.empty())) {
     view.warn("the link is not protected: whoever is on the way can read and change what is sent (--key-file)");
   }
   const Duration began = monotonic_now();

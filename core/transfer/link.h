@@ -74,9 +74,7 @@ class Link {
 };
 
 struct LinkOptions {
-  // Both sides say something at least once a second, so that silence means that the link is dead. Its max_rate holds for
-  // TCP, too.
-  rudp::ConnectionOptions rudp = {.idle_timeout = std::chrono::seconds(10)};
+  rudp::ConnectionOptions rudp;  // its max_rate holds for TCP, too
 };
 
 // Begins to connect. The error is a failure of this machine.

@@ -290,30 +290,34 @@ void the_drop_box_takes_files_asks_and_remembers(void** state) {
   f.from.write("all/slow.txt", "slow");
   daemon.start(fmt::format(R"(return {{ store = {{ flush_every = '1s' }}, services = {{
       {{ plugin = 'drop_box', name = 'in', folder = '{}', quota = '10MiB',
-         listen = {{ 'tcp://127.0.0.1:0', 'unix://{}/in.sock' }},
+         listen = {{ 'tcp://127.0.0.1:0', 'rudp://127.0.0.1:0', 'unix://{}/in.sock' }}, rudp = {{ key_file = '{}' }},
          on_file = function(file, session)
            if file.name:match('%.exe$') then return nil, 'no programs from ' .. session.transport end
            if file.name == 'all/slow.txt' then portolan.sleep('100ms') return 'kept/' .. #file.sha256 .. '.txt' end
          end }} }} }})",
-                           f.to.path(), daemon.folder().path()));
+                           f.to.path(), daemon.folder().path(), f.key_file));
   expect_code(f.sender, f.send("all", daemon.address("in", "tcp")), 1);
   assert_true(read_whole_file(f.to.file("all/good.txt")) == noise(200'000));
   assert_string_equal(read_whole_file(f.to.file("kept/64.txt")).c_str(), "slow");
   assert_false(std::filesystem::exists(f.to.file("all/bad.exe")));
   assert_true(f.sender.output().find("no programs from tcp") != std::string::npos);
   expect_code(f.sender, f.send("good.txt", daemon.address("in", "unix")), 0);
-  assert_true(daemon.wait_for_counter("in", "files", 3));
-  assert_int_equal(daemon.counter("in", "transfers"), 2);
+  std::filesystem::remove(f.to.file("good.txt"));
+  const std::string by_rudp = daemon.address("in", "rudp");
+  expect_code(f.sender, f.send("good.txt", by_rudp, {"--key-file", f.key_file}), 0);
+  assert_true(read_whole_file(f.to.file("good.txt")) == noise(200'000));
+  assert_true(daemon.wait_for_counter("in", "files", 4));
+  assert_int_equal(daemon.counter("in", "transfers"), 3);
   assert_int_equal(daemon.stop(), 0);
-  assert_int_equal(number_from_database(daemon.store_path(), "SELECT count(*) FROM transfers WHERE service = 'in'"), 4);
+  assert_int_equal(number_from_database(daemon.store_path(), "SELECT count(*) FROM transfers WHERE service = 'in'"), 5);
   assert_string_equal(
       ask_database(daemon.store_path(), "SELECT outcome || ' ' || detail FROM transfers WHERE name = 'all/bad.exe'")
           .c_str(),
       "refused no programs from tcp");
   assert_int_equal(
       number_from_database(daemon.store_path(),
-                           "SELECT new_bytes FROM transfers WHERE name = 'good.txt' AND length(sha256) = 64"),
-      200'000);
+                           "SELECT sum(new_bytes) FROM transfers WHERE name = 'good.txt' AND length(sha256) = 64"),
+      400'000);
   assert_string_equal(daemon.end().c_str(), "");
 }
 

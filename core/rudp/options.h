@@ -49,12 +49,14 @@ struct ConnectionOptions {
   // peer learns of its new address where it did. 0: none.
   Duration keep_alive = std::chrono::seconds(10);
 
-  std::size_t send_buffer = 4 * 1024 * 1024;      // bytes written and not yet acknowledged, over all streams
-  std::size_t stream_window = 16 * 1024 * 1024;   // most that one stream receives ahead of its reader
-  std::size_t receive_window = 32 * 1024 * 1024;  // the same for all streams and messages together
-  std::uint64_t max_streams = 128;                // that the peer may have open at a time
-  std::size_t max_message = 64 * 1024;            // bytes of one message, sent or received
-  std::size_t max_datagram = 1472;                // UDP payload that path MTU discovery goes up to; 1200 to 8972
+  std::size_t send_buffer = 4 * 1024 * 1024;  // bytes written and not yet acknowledged, over all streams
+  // Most that one stream receives ahead of its reader, and all streams together (messages have a bound of 4 MiB of their own).
+  // Memory is taken as it is needed; a path of rate R and round trip T, with loss, needs about 4 RT.
+  std::size_t stream_window = 8 * 1024 * 1024;
+  std::size_t receive_window = 16 * 1024 * 1024;
+  std::uint64_t max_streams = 128;      // that the peer may have open at a time
+  std::size_t max_message = 64 * 1024;  // bytes of one message, sent or received
+  std::size_t max_datagram = 1472;      // UDP payload that path MTU discovery goes up to; 1200 to 8972
 
   friend bool operator==(const ConnectionOptions&, const ConnectionOptions&) = default;
 };

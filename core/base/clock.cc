@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <sys/timerfd.h>
+
 #include <ctime>
 
 #include <algorithm>
@@ -45,6 +47,16 @@ CalendarTime utc_time(std::int64_t unix_seconds) noexcept {
           .hour = static_cast<unsigned>(rest / 3600),
           .minute = static_cast<unsigned>(rest / 60 % 60),
           .second = static_cast<unsigned>(rest % 60)};
+}
+
+void set_kernel_timer(int descriptor, Duration delay) noexcept {
+  itimerspec setting{};
+  if (delay != Duration::max()) {
+    const std::int64_t left = std::max<std::int64_t>(delay.count(), 1);  // 0 would disarm it
+    setting.it_value.tv_sec = left / 1'000'000'000;
+    setting.it_value.tv_nsec = static_cast<decltype(setting.it_value.tv_nsec)>(left % 1'000'000'000);
+  }
+  timerfd_settime(descriptor, 0, &setting, nullptr);
 }
 
 CalendarTime local_time(std::int64_t unix_seconds) noexcept {

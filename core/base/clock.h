@@ -24,6 +24,10 @@ constexpr std::int64_t to_ms(Duration duration) noexcept {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
+// Sets a timer of the kernel (timerfd) to expire once, so long from now; Duration::max(): never. What has expired before is
+// forgotten.
+void set_kernel_timer(int descriptor, Duration delay) noexcept;
+
 struct CalendarTime {
   std::int64_t year = 0;
   unsigned month = 0;  // 1..12

@@ -1,6 +1,7 @@
 #include "precise_timer.h"
 
 #include "base/callback.h"
+#include "base/clock.h"
 
 #include <sys/timerfd.h>
 
@@ -29,15 +30,9 @@ void PreciseTimer::wake_at(Duration when) noexcept {
 
 void PreciseTimer::set(Duration when) noexcept {
   set_to_ = when;
-  itimerspec setting{};
-  if (when != Duration::max()) {
-    // Relative, because an absolute time_t of 32 bits ends; and never 0, which would disarm it.
-    const auto delay = std::clamp(when - Loop::now(), Duration(1), kLongest).count();
-    setting.it_value.tv_sec = static_cast<time_t>(delay / 1'000'000'000);
-    setting.it_value.tv_nsec = static_cast<decltype(setting.it_value.tv_nsec)>(delay % 1'000'000'000);
-  }
   // What has expired is forgotten with it: nobody needs to read the descriptor.
-  timerfd_settime(descriptor_.get(), 0, &setting, nullptr);
+  set_kernel_timer(descriptor_.get(),
+                   when == Duration::max() ? when : std::min<Duration>(when - Loop::now(), kLongest));
 }
 
 void PreciseTimer::on_event(int, short, void* self) noexcept {

@@ -42,7 +42,7 @@ grep -qE ' (__clock_gettime64|open64)$' <<<"$calls" && narrow=1
 while read -r object function; do
   case $object in
     clock.cc.o | file_status.cc.o)
-      if ((narrow)) && [[ $function =~ ^(clock_gettime|localtime_r|f?stat|f?stat64)$ ]]; then
+      if ((narrow)) && [[ $function =~ ^(clock_gettime|localtime_r|timerfd_settime|f?stat|f?stat64)$ ]]; then
         complain "$object calls $function, which ends in 2038: compile it with _TIME_BITS=64"
       fi
       continue

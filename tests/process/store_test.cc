@@ -49,7 +49,7 @@ void what_is_counted_can_be_read_while_it_runs(void** state) {
   if (!stored) print_error("stored: %s\n", found.c_str());
   assert_true(stored);
   assert_string_equal(ask_database(daemon.store_path(), "pragma journal_mode").c_str(), "wal");
-  assert_int_equal(number_from_database(daemon.store_path(), "pragma user_version"), 3);
+  assert_int_equal(number_from_database(daemon.store_path(), "pragma user_version"), 4);
   // The command tells the same.
   const CommandResult table = daemon.command({"stats", "echo", "--since", "1h"});
   assert_int_equal(table.code, 0);

@@ -1,4 +1,5 @@
 // The plugin rudp as a plain stop-and-wait peer sees it, written here from the formats alone.
+#include "net/rudp_socket.h"
 #include "support/daemon.h"
 #include "support/relay.h"
 
@@ -64,6 +65,47 @@ void messages_are_acknowledged_and_answered_once(void** state) {
   const Json sessions = daemon.query({"sessions"}).at("sessions");
   assert_int_equal(sessions.size(), 1);
   assert_string_equal(sessions[0].at("transport").get<std::string>().c_str(), "udp");
+}
+
+// Sends a message of rudp's own, and keeps what comes.
+class Speaker final : public portolan::rudp::EndpointHandler, public portolan::rudp::ConnectionHandler {
+ public:
+  Speaker(portolan::Loop& loop, std::string text) : loop_(loop), text_(std::move(text)) {}
+  // Before, it is not known how long a message the peer takes.
+  void on_connected(portolan::rudp::Connection& connection) noexcept override {
+    sent = connection.send_message(std::as_bytes(std::span(text_.data(), text_.size())));
+  }
+  void on_message(portolan::rudp::Connection&, std::span<const std::byte> data) noexcept override {
+    got.assign(reinterpret_cast<const char*>(data.data()), data.size());
+    loop_.stop();
+  }
+  void on_closed(portolan::rudp::Connection&, const portolan::rudp::CloseReason&) noexcept override { loop_.stop(); }
+  bool sent = false;
+  std::string got;
+
+ private:
+  portolan::Loop& loop_;
+  const std::string text_;
+};
+
+void messages_of_its_own_protocol_reach_the_same_hook(void** state) {
+  Daemon& daemon = daemon_of(state);
+  daemon.start(configuration("on_message = function(text, session) return session.transport .. ' ' .. #text end"));
+  portolan::Loop loop;
+  // Longer than a packet.
+  Speaker speaker(loop, noise(50'000, 13));
+  const auto socket =
+      portolan::RudpSocket::open(loop, portolan::Address::parse("0.0.0.0:0").value(), {}, speaker).value();
+  const auto address = portolan::Address::parse(daemon.address("r", "rudp").substr(7)).value();
+  assert_non_null(socket->connect(address, {}, speaker));
+  portolan::LoopTimer limit(loop, [&] { loop.stop(); });
+  limit.start(kPatience);
+  loop.run();
+  assert_true(speaker.sent);
+  assert_string_equal(speaker.got.c_str(), "rudp 50000");
+  const Json sessions = daemon.query({"sessions"}).at("sessions");
+  assert_int_equal(sessions.size(), 1);
+  assert_string_equal(sessions[0].at("transport").get<std::string>().c_str(), "rudp");
 }
 
 // Stop-and-wait, to the letter: data from 0 on, each until its acknowledgement, and a fin behind them.
@@ -136,6 +178,7 @@ int main() {
 #define DAEMON_TEST(name) cmocka_unit_test_setup_teardown(name, make_daemon, end_daemon)
   const CMUnitTest tests[] = {
       DAEMON_TEST(messages_are_acknowledged_and_answered_once),
+      DAEMON_TEST(messages_of_its_own_protocol_reach_the_same_hook),
       DAEMON_TEST(a_file_is_whole_when_its_end_is_acknowledged),
       DAEMON_TEST(other_services_do_not_answer_foreign_datagrams),
   };

@@ -1,6 +1,7 @@
 #include "transfer/rudp_link.h"
 
 #include "net/rudp_socket.h"
+#include "net/rudp_stream.h"
 
 #include <fmt/format.h>
 
@@ -77,8 +78,20 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
  protected:
   void on_readable(Connection&, StreamId stream) noexcept override {
     if (stream != stream_ || !handler_) return;
+    if (!greeted_ && !take_greeting()) return;
     take_input();
     if (input_.size() > used_) handler_->on_input();
+    if (connection_ && connection_->ended(stream)) {
+      lose({.why = "the other side has closed the connection", .in_order = true});
+    }
+  }
+  void on_reset(Connection&, StreamId stream, std::uint64_t code) noexcept override {
+    if (stream != stream_ || !handler_) return;
+    switch (code) {
+      case RudpStream::kRefused: return lose({.why = "the other side has refused the session"});
+      case RudpStream::kProtocol: return lose({.why = "the other side serves no such streams", .final = true});
+      default: return lose({.why = "the other side has reset the connection"});
+    }
   }
   void on_writable(Connection&, StreamId stream) noexcept override {
     if (stream == stream_ && handler_) handler_->on_room();
@@ -86,12 +99,34 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
   void on_closed(Connection&, const CloseReason& why) noexcept override {
     // What came before the end can still be read from inside this call.
     ended_ = true;
-    if (handler_) handler_->on_closed(closed(why));
+    if (handler_ && !lost_) handler_->on_closed(closed(why));
     connection_ = nullptr;
+  }
+  // As on every stream of a rudp:// listener (net/rudp_stream.h): each side begins with one byte.
+  void begin(StreamId stream) noexcept {
+    stream_ = stream;
+    connection_->write(stream, std::span(&RudpStream::kHello, 1));
+  }
+  // False: it has not come, or another did.
+  bool take_greeting() noexcept {
+    const auto piece = connection_->peek(*stream_);
+    if (piece.empty()) return false;
+    greeted_ = piece.front() == RudpStream::kHello;
+    if (greeted_) {
+      connection_->consume(*stream_, 1);
+      return true;
+    }
+    lose({.why = "the other side serves no such streams", .final = true});
+    return false;
+  }
+  // What came before can still be read from inside on_closed.
+  void lose(const LinkClosed& how) noexcept {
+    if (!std::exchange(lost_, true)) handler_->on_closed(how);
+    close();
   }
   // A connection shows what lies in one piece, and a message may lie in two: here it does not.
   void take_input() noexcept {
-    if (!connection_ || !stream_) return;
+    if (!connection_ || !stream_ || !greeted_) return;
     input_.erase(input_.begin(), input_.begin() + static_cast<std::ptrdiff_t>(std::exchange(used_, 0)));
     while (input_.size() < kMostInput) {
       const auto piece = connection_->peek(*stream_);
@@ -107,6 +142,8 @@ class RudpLink : public Link, public rudp::ConnectionHandler {
   std::size_t used_ = 0;
   std::optional<StreamId> stream_;
   LinkHandler* handler_ = nullptr;
+  bool greeted_ = false;
+  bool lost_ = false;
   bool ended_ = false;
 };
 
@@ -132,7 +169,7 @@ class DialedLink final : public RudpLink, public rudp::EndpointHandler {
  private:
   void on_connected(Connection& connection) noexcept override {
     const auto stream = connection.open_stream();
-    if (stream) stream_ = *stream;
+    if (stream) begin(*stream);
     handler_->on_open();
   }
   std::unique_ptr<RudpSocket> socket_;
@@ -197,7 +234,7 @@ class RudpListener final : public LinkListener, public rudp::EndpointHandler {
 
 void AcceptedLink::on_stream(Connection&, StreamId stream) noexcept {
   if (stream_) return;  // a transfer has one
-  stream_ = stream;
+  begin(stream);
   listener_.stream_opened(*this);
 }
 

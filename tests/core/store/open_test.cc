@@ -183,19 +183,20 @@ void older_versions_are_brought_forward(void** state) {
   const Migration steps[] = {{1, kSchemaTables1},
                              {2, kSchemaTables2},
                              {3, kSchemaTables3},
-                             {4, "ALTER TABLE event ADD COLUMN worker INTEGER"},
-                             {5, "UPDATE event SET worker = 7; CREATE TABLE later (a)"}};
+                             {4, kSchemaTables4},
+                             {5, "ALTER TABLE event ADD COLUMN worker INTEGER"},
+                             {6, "UPDATE event SET worker = 7; CREATE TABLE later (a)"}};
   assert_true(schema_version(*connection, steps)->state == SchemaState::older);
   assert_true(migrate(*connection, steps).has_value());
-  assert_int_equal(*connection->integer("PRAGMA user_version"), 5);
+  assert_int_equal(*connection->integer("PRAGMA user_version"), 6);
   assert_int_equal(*connection->integer("SELECT count(*) FROM later"), 0);
   assert_int_equal(*connection->integer("SELECT sum(messages) FROM service_totals"), 200);
   assert_int_equal(*connection->integer("SELECT count(*) FROM of_the_user"), 200);
   assert_true(schema_version(*connection)->state == SchemaState::newer);
   // One that fails leaves all as it was.
-  const Migration broken[] = {{1, kSchemaTables1}, {6, "DROP TABLE event; CREATE TABLE event (b)"}, {7, "nonsense"}};
+  const Migration broken[] = {{1, kSchemaTables1}, {7, "DROP TABLE event; CREATE TABLE event (b)"}, {8, "nonsense"}};
   assert_false(migrate(*connection, broken).has_value());
-  assert_int_equal(*connection->integer("PRAGMA user_version"), 5);
+  assert_int_equal(*connection->integer("PRAGMA user_version"), 6);
   assert_int_equal(*connection->integer("SELECT count(*) FROM events"), 0);
 }
 

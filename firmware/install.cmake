@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 set(portolan_documents ${CMAKE_INSTALL_DATAROOTDIR}/doc/portolan)  # core/cli/user_folders.cc looks for examples there
 
 install(TARGETS portolan)
-install(FILES core/plugin/descriptor.h core/plugin/service.h core/plugin/words.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/portolan/plugin)
+install(FILES core/plugin/descriptor.h core/plugin/kept.h core/plugin/service.h core/plugin/words.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/portolan/plugin)
 install(DIRECTORY config/ DESTINATION ${portolan_documents}/examples FILES_MATCHING PATTERN "*.lua")
 install(FILES firmware/systemd/portolan.socket DESTINATION ${portolan_documents}/examples)
 install(DIRECTORY DESTINATION lib/portolan/plugins)  # for `plugin_path`

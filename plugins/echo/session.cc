@@ -237,7 +237,8 @@ LineEcho::Verdict LineEcho::ask_hook(const Line& line, const Session& session, A
       if (reason.kind == HookValue::Kind::text) return {Verdict::Kind::error, reason.text};
       return {Verdict::Kind::silence, {}};
     case HookValue::Kind::boolean:
-    case HookValue::Kind::session: break;
+    case HookValue::Kind::session:
+    case HookValue::Kind::record: break;
   }
   context_.log(LogLevel::warning,
                "on_line returned neither a string nor nil: the line is answered without it; return the answer, or nil "

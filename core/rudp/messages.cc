@@ -20,7 +20,7 @@ bool Messages::send(std::span<const std::byte> data, const MessageOptions& optio
     datagrams_.emplace_back(data.begin(), data.end());
     return true;
   }
-  if (data.size() > std::min(peer_max_message_, kMostBytes)) return false;
+  if (data.size() > std::min<std::uint64_t>(peer_max_message_, kMostBytes)) return false;
   if (held_ + data.size() > kMostBytes) return false;
   if (!outgoing_.empty() && next_number_ - outgoing_.begin()->first >= kMostAhead) return false;
   Outgoing& message = outgoing_[next_number_];

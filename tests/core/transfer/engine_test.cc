@@ -185,8 +185,10 @@ void it_may_die_at_any_moment(void** state) {
     assert_true(f.received("t/a") == noise(70'000, 1));
     assert_true(f.received("t/b") == noise(1'500'000, 2));
     assert_string_equal(f.received("t/below/c").c_str(), "c");
-    assert_int_equal(names_in(f.to.path()), 6);
-    std::filesystem::remove_all(f.to.file("t"));
+    // A life that ended while its file was put into place may leave a partial one, which goes after keep_partial.
+    assert_in_range(names_in(f.to.path()), 6, 7);
+    std::filesystem::remove_all(f.to.path());
+    std::filesystem::create_directory(f.to.path());
   }
 }
 

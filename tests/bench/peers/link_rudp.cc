@@ -16,7 +16,8 @@ using namespace portolan::rudp;
 using namespace portolan::bench::peer;
 
 constexpr std::string_view kKey = "hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-constexpr auto kLifetime = std::chrono::milliseconds(500);
+// Two round trips at most: repairs are for messages that have less time than three (fec_policy.h).
+constexpr auto kLifetime = std::chrono::milliseconds(200);
 constexpr auto kIdle = std::chrono::seconds(60);
 
 ConnectionOptions options_of(Redundancy redundancy) {

@@ -4,6 +4,7 @@
 #include "support/server_socket.h"
 
 #include <memory>
+#include <cstdlib>
 #include <string>
 #include <thread>
 
@@ -202,6 +203,8 @@ void another_key_is_told_and_lets_nobody_in(void** state) {
 }
 
 void nobody_there_is_refused_at_once(void** state) {
+  // QEMU hands no errors of the network to the programs that it runs.
+  if (std::getenv("PORTOLAN_EMULATOR")) skip();
   Bridge& bridge = bridge_of(state);
   std::string address = "udp://127.0.0.1:0";
   ::close(bind_socket(address));

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <memory>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -178,6 +179,8 @@ void datagrams_of_another_protocol_pass_by(void**) {
 }
 
 void an_address_where_nobody_is_is_told(void**) {
+  // QEMU hands no errors of the network to the programs that it runs.
+  if (std::getenv("PORTOLAN_EMULATOR")) skip();
   Loop loop;
   const Limit limit(loop);
   Address nobody;

@@ -37,8 +37,8 @@ inline constexpr Option kRudpFields[] = {
      .type = OptionType::choice,
      .fallback = "fec",
      .help =
-         "what goes beside the end of a stream, against loss: repair packets by the measured loss, all of it twice, or "
-         "nothing",
+         "what goes beside the end of a stream, against loss: repair packets by the measured loss, its last packets "
+         "twice, or nothing",
      .choices = "fec|twice|none"},
     {.key = "idle_timeout",
      .type = OptionType::duration,

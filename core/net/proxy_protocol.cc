@@ -1,5 +1,7 @@
 #include "net/proxy_protocol.h"
 
+#include "base/crc32c.h"
+
 #include <arpa/inet.h>
 
 #include <algorithm>
@@ -39,28 +41,11 @@ bool may_start_with(std::string_view bytes, std::string_view start) noexcept {
   return bytes.starts_with(start.substr(0, bytes.size()));
 }
 
-// ---- CRC32c: RFC 4960 appendix B, one byte at a time ---------------------------------------------------------
-
-constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t index = 0; index < 256; ++index) {
-    std::uint32_t crc = index;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1U) ^ ((crc & 1U) != 0 ? 0x82f63b78U : 0U);
-    table[index] = crc;
-  }
-  return table;
-}();
-
-std::uint32_t crc32c_over(std::uint32_t state, std::string_view bytes) noexcept {
-  for (const std::uint8_t byte : octets(bytes)) state = (state >> 8U) ^ kCrcTable[(state ^ byte) & 0xffU];
-  return state;
-}
-
 // Of a header, with zeros for the checksum that it has at `at`.
 std::uint32_t checksum_of(std::string_view header, std::size_t at) noexcept {
-  std::uint32_t state = crc32c_over(0xffff'ffffU, header.substr(0, at));
-  state = crc32c_over(state, "\0\0\0\0"sv);
-  return ~crc32c_over(state, header.substr(at + kChecksumSize));
+  const auto bytes_of = [](std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); };
+  const std::uint32_t before = crc32c(bytes_of("\0\0\0\0"sv), crc32c(bytes_of(header.substr(0, at))));
+  return crc32c(bytes_of(header.substr(at + kChecksumSize)), before);
 }
 
 // ---- Version 1 -----------------------------------------------------------------------------------------------

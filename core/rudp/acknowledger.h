@@ -40,13 +40,11 @@ class Acknowledger {
     recovered_to_tell_ = kTellRecovered;
     due_at_ = now;
   }
-  void at_once(Duration now) noexcept { due_at_ = std::min(due_at_, now); }
 
   bool due(Duration now) const noexcept { return due_at_ <= now; }
   // A packet that leaves anyway takes it along.
   bool waits() const noexcept { return waiting_ > 0 || recovered_to_tell_ > 0; }
   Duration deadline() const noexcept { return due_at_; }
-  bool received_any() const noexcept { return !received_.empty(); }
 
   // ACK, and RECOVERED where there is something to tell, as far as there is room.
   void write(Writer& out, Duration now) {

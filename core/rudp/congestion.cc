@@ -22,7 +22,6 @@ class FixedRate final : public CongestionController {
     const double seconds = std::chrono::duration<double>(rtt_).count() + 0.1;
     return static_cast<std::uint64_t>(std::max(2 * rate_ * seconds, 64.0 * 1024));
   }
-  const char* state() const noexcept override { return "fixed"; }
 
  private:
   double rate_;

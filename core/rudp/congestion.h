@@ -58,8 +58,6 @@ class CongestionController {
   virtual double pacing_rate() const noexcept = 0;  // bytes a second
   virtual std::uint64_t window() const noexcept = 0;
   virtual std::uint8_t phase() const noexcept { return 0; }
-  // In short, for logs: "probe 5.2 MB/s".
-  virtual const char* state() const noexcept = 0;
 };
 
 std::unique_ptr<CongestionController> make_congestion_controller(const ConnectionOptions& options,

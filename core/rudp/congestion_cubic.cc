@@ -48,7 +48,6 @@ class Cubic final : public CongestionController {
     return (window_ < threshold_ ? 2.0 : 1.25) * window_ / rtt;
   }
   std::uint64_t window() const noexcept override { return static_cast<std::uint64_t>(window_); }
-  const char* state() const noexcept override { return window_ < threshold_ ? "slow start" : "cubic"; }
 
  private:
   double least() const noexcept { return static_cast<double>(kLeastPackets * datagram_); }

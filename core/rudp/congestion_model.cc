@@ -75,18 +75,6 @@ std::uint8_t CongestionModel::phase() const noexcept {
   }
 }
 
-const char* CongestionModel::state() const noexcept {
-  switch (mode_) {
-    case Mode::startup: return "startup";
-    case Mode::drain: return "drain";
-    case Mode::cruise: return crowded_ ? "crowded" : "cruise";
-    case Mode::up: return "up";
-    case Mode::down: return "down";
-    case Mode::probe_rtt: return "probe rtt";
-  }
-  return "";
-}
-
 void CongestionModel::on_sent(Duration, std::size_t bytes, std::uint64_t) noexcept {
   sent_ += static_cast<double>(bytes);
 }

@@ -43,18 +43,12 @@ class CongestionModel final : public CongestionController {
   double pacing_rate() const noexcept override;
   std::uint64_t window() const noexcept override;
   std::uint8_t phase() const noexcept override;
-  const char* state() const noexcept override;
-
-  double rate() const noexcept { return rate_; }                // of the bottleneck, bytes a second
-  double random_loss() const noexcept { return random_loss_; }  // 0 to kMostRandomLoss
-  Duration path_rtt() const noexcept { return min_rtt_; }
-  Duration queue() const noexcept;  // delay of the last round over the path's own
-  bool crowded() const noexcept { return crowded_; }
 
  private:
   enum class Mode : std::uint8_t { startup, drain, cruise, up, down, probe_rtt };
   static constexpr std::size_t kRounds = 10;
 
+  Duration queue() const noexcept;  // delay of the last round over the path's own
   void sample_rtt(const CongestionEvent& event) noexcept;
   void sample_rate(const CongestionEvent& event) noexcept;
   void sample_capacity(const CongestionEvent& event) noexcept;

@@ -106,10 +106,7 @@ void Endpoint::State::on_initial(const Address& from, const Address& to, std::sp
   }
   if (engines.size() >= options.max_connections) return refuse(from, to, initiator, HandshakeError::unavailable);
 
-  std::array<std::byte, 12> prologue;
-  Writer prologue_out(prologue);
-  prologue_out.u32(kVersion);
-  prologue_out.u64(initiator);
+  const auto prologue = handshake_prologue(initiator);
   if (options.half_open == 0 || !cookie.empty() || accepted.size() >= options.half_open) {
     if (!cookies) cookies.emplace(now);
     const CookieMaker::Claim claim{from, Bytes(prologue).subspan(4), {}};

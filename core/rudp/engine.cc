@@ -17,16 +17,15 @@ constexpr std::size_t kMostReason = 256;
 // A refusal is not authenticated: it may be a forgery, or of what was spoilt on its way, while a genuine answer still comes.
 constexpr unsigned kRefusals = 4;
 
-// What both sides have to agree on without sending it.
-std::array<std::byte, 12> prologue(std::uint64_t initiator_id) noexcept {
+}  // namespace
+
+std::array<std::byte, 12> handshake_prologue(std::uint64_t initiator_id) noexcept {
   std::array<std::byte, 12> bytes;
   Writer out(bytes);
   out.u32(kVersion);
   out.u64(initiator_id);
   return bytes;
 }
-
-}  // namespace
 
 std::string_view to_string(CloseReason::Kind kind) noexcept {
   switch (kind) {
@@ -63,7 +62,7 @@ ConnectionEngine::ConnectionEngine(EngineOwner& owner, const ConnectionOptions& 
       last_received_at_(now),
       last_sent_at_(now),
       fec_policy_(FecPolicy::Options{.budget = options.redundancy_budget}) {
-  handshake_.emplace(Handshake::initiator(options.key, prologue(own_id)));
+  handshake_.emplace(Handshake::initiator(options.key, handshake_prologue(own_id)));
   if (const auto message = handshake_->write_message1(own_parameters())) {
     first_message_.assign(message->view().begin(), message->view().end());
   } else {
@@ -333,7 +332,6 @@ void ConnectionEngine::end(CloseReason::Kind kind, std::uint64_t code, std::stri
 
 void ConnectionEngine::close_with(CloseReason::Kind kind, std::uint64_t wire_code, std::string_view text) {
   if (state_ != State::open) {
-    problem_ = true;
     return end(kind, wire_code, text);
   }
   text = text.substr(0, kMostReason);

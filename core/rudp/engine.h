@@ -28,6 +28,9 @@ struct Train;
 
 class ConnectionEngine;
 
+// What both sides of a handshake have to agree on without sending it: the wire's version and the initiator's id.
+std::array<std::byte, 12> handshake_prologue(std::uint64_t initiator_id) noexcept;
+
 // Whom an engine belongs to.
 class EngineOwner {
  public:
@@ -66,7 +69,6 @@ class ConnectionEngine final : FrameOwner {
   std::uint64_t own_id() const noexcept { return own_id_; }
   std::uint64_t peer_id() const noexcept { return peer_id_; }
   const Address& peer() const noexcept { return peer_; }
-  bool failed() const noexcept { return state_ == State::closed && problem_; }
 
   void on_data_packet(const Address& from, const Address& to, std::span<std::byte> packet, Duration now);
   void on_accept(Reader& in, Duration now);
@@ -129,11 +131,7 @@ class ConnectionEngine final : FrameOwner {
   void on_path_response(std::uint64_t challenge, const Address& from);
 
   // ---- Sending (engine_send.cc) ----
-  struct Built {
-    std::size_t size = 0;  // 0: nothing to send
-    bool counts = false;
-  };
-  Built build_packet(std::span<std::byte> out, bool content);
+  std::size_t build_packet(std::span<std::byte> out, bool content);
   void write_content(Writer& out, SentPacket& packet);
   bool write_path_frames(Train& train, std::span<std::byte> buffer);
   bool write_mtu_probe(Train& train, std::span<std::byte> buffer);
@@ -141,7 +139,7 @@ class ConnectionEngine final : FrameOwner {
   void begin_header(Writer& out) const;
   std::size_t seal(std::span<std::byte> packet, std::size_t size);
   bool has_content() const noexcept;
-  bool wants_protection() noexcept;
+  bool wants_redundancy() const noexcept;
   void update_redundancy();
   Train to_peer(std::span<const std::byte> data, std::size_t segment) const;
 
@@ -240,7 +238,6 @@ class ConnectionEngine final : FrameOwner {
   unsigned heard_closing_ = 0;
   bool end_told_ = false;
   bool opened_told_ = false;
-  bool problem_ = false;
 
   std::uint64_t packets_sent_ = 0, packets_received_ = 0, bytes_sent_ = 0, bytes_received_ = 0;
   std::uint64_t packets_recovered_ = 0, path_changes_ = 0;

@@ -41,9 +41,9 @@ bool ConnectionEngine::transmit(Train& train, std::span<std::byte> buffer, Durat
   for (std::size_t count = 0; count < most; ++count) {
     const bool may_send = size < allowed && recovery_.window_open() && (count == 0 || !recovery_.probing());
     if (!(may_send && has_content()) && !acknowledger_.due(now)) break;
-    const Built built = build_packet(buffer.subspan(size, segment), may_send);
-    size += built.size;
-    if (built.size < segment) break;
+    const std::size_t built = build_packet(buffer.subspan(size, segment), may_send);
+    size += built;
+    if (built < segment) break;
   }
   if (size == 0) {
     if (allowed > 0 && !has_content()) recovery_.on_app_limited();
@@ -79,15 +79,17 @@ std::size_t ConnectionEngine::seal(std::span<std::byte> packet, std::size_t size
   return whole;
 }
 
-// One packet into `out`, which is as long as it may be. `content`: more than an acknowledgement.
-ConnectionEngine::Built ConnectionEngine::build_packet(std::span<std::byte> out, bool content) {
+// One packet into `out`, which is as long as it may be: its size, 0 when there is nothing to send. `content`: more than an
+// acknowledgement.
+std::size_t ConnectionEngine::build_packet(std::span<std::byte> out, bool content) {
   const std::size_t room = out.size() - kDataHeader - sealer_->overhead();
   Writer header(out);
   begin_header(header);
   SentPacket packet;
   std::optional<FecSource> source;
   std::size_t limit = room;
-  if (content && wants_protection() && (source = fec_encoder_->next()))
+  const bool redundant = content && wants_redundancy();
+  if (redundant && fec_encoder_ && (source = fec_encoder_->next()))
     limit = std::min(max_protected_frames(room), kMostProtected);
   Writer frames(out.subspan(kDataHeader, room));
   if (source) {
@@ -97,26 +99,28 @@ ConnectionEngine::Built ConnectionEngine::build_packet(std::span<std::byte> out,
   }
   const std::size_t prefix = frames.size();
   Writer body(out.subspan(kDataHeader + prefix, std::min(limit, room - prefix)));
-  if (acknowledger_.due(now_) || (content && acknowledger_.waits())) acknowledger_.write(body, now_);
+  // The second copy of a full packet leaves no room for anything else.
+  const bool copy = content && !twice_.empty();
+  if (!copy && (acknowledger_.due(now_) || (content && acknowledger_.waits()))) acknowledger_.write(body, now_);
   const std::size_t acknowledgement = body.size();
   if (content) write_content(body, packet);
   const bool counts = body.size() > acknowledgement || source;
-  if (body.size() == 0 && !source) return {};
+  if (body.size() == 0 && !source) return 0;
 
   const std::span<const std::byte> content_frames = body.written();
   if (source) fec_encoder_->add(recovery_.next_number(), content_frames, now_);
-  // The second copy leaves with the next packet, so that one loss does not take both.
-  if (content && options_.redundancy == Redundancy::twice && packet.deadline && twice_.empty()) {
+  // The second copy is the next packet, so that one loss does not take both. A datagram must not come twice.
+  if (redundant && options_.redundancy == Redundancy::twice && !copy && !packet.datagrams && packet.frame_count > 0) {
     twice_.assign(content_frames.begin() + static_cast<std::ptrdiff_t>(acknowledgement), content_frames.end());
     twice_packet_ = packet;
   }
   const std::size_t size = seal(out, kDataHeader + prefix + body.size());
-  if (size == 0) return {};
+  if (size == 0) return 0;
   packet.bytes = static_cast<std::uint32_t>(size);
   recovery_.on_sent(packet, counts, now_);
   // Who only acknowledges is never acknowledged: but for its keys, and what it remembers, it has to be (RFC 9000, section 13.2.4).
   if (recovery_.uncounted_in_row() >= kPingAfter) ping_due_ = true;
-  return {.size = size, .counts = counts};
+  return size;
 }
 
 void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
@@ -130,13 +134,12 @@ void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
     if (fits) {
       out.bytes(twice_);
       packet = twice_packet_;
-      packet.deadline = false;
     }
     twice_.clear();
     if (fits) return;
   }
   // Repairs have packets of their own: a packet that is protected holds none.
-  if (fec_encoder_ && !wants_protection()) {
+  if (fec_encoder_ && !wants_redundancy()) {
     while (const auto repair = fec_encoder_->front()) {
       const std::size_t size = kMostFecRepair + repair->symbol.size();
       if (size > out.size() + out.room()) {  // the path's packets have become smaller than it
@@ -156,7 +159,7 @@ void ConnectionEngine::write_content(Writer& out, SentPacket& packet) {
   }
   streams_.write_control(out, packet);
   if (messages_.wants_to_send()) {
-    packet.deadline = messages_.next_lifetime() > Duration::zero() && !messages_.has_datagrams();
+    packet.datagrams = messages_.has_datagrams();
     messages_.write(out, packet, now_);
   }
   streams_.write_data(out, packet);
@@ -176,11 +179,11 @@ void ConnectionEngine::update_redundancy() {
   fec_policy_.on_path(recovery_.rtt().smoothed(), lifetime);
   fec_policy_.set_budget(lifetime > Duration::zero() ? options_.redundancy_budget
                                                      : std::min(options_.redundancy_budget, FecPolicy::kBulkBudget));
-  if (!messages_.wants_to_send() && !streams_.wants_to_send()) fec_encoder_->close(now_);
 }
 
-bool ConnectionEngine::wants_protection() noexcept {
-  if (!fec_encoder_) return false;
+// What goes next is worth more than one try: a message whose time ends, or the end of a stream.
+bool ConnectionEngine::wants_redundancy() const noexcept {
+  if (options_.redundancy == Redundancy::none) return false;
   if (messages_.next_lifetime() > Duration::zero()) return true;
   return !messages_.wants_to_send() && streams_.tail(kLeastTail);
 }

@@ -1,6 +1,6 @@
 #include "handshake.h"
 
-#include "rudp/crc32c.h"
+#include "base/crc32c.h"
 
 #include <bit>
 #include <cstring>

@@ -49,7 +49,6 @@ class Messages {
   bool write_probe(Writer& out, SentPacket& packet, Duration now);
 
   std::uint64_t expired() const noexcept { return expired_; }
-  std::uint64_t held() const noexcept { return held_; }
 
  private:
   struct Outgoing {

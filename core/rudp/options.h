@@ -30,7 +30,7 @@ enum class Congestion : std::uint8_t {
 // What is done against loss beside sending again.
 enum class Redundancy : std::uint8_t {
   none,
-  twice,  // every message with a deadline goes twice
+  twice,  // every message with a deadline, and the end of a stream, goes twice
   fec,    // forward error correction of messages with a deadline and of the end of a stream, by the measured loss
 };
 

@@ -1,6 +1,6 @@
 #include "protection.h"
 
-#include "rudp/crc32c.h"
+#include "base/crc32c.h"
 
 #include <algorithm>
 #include <utility>

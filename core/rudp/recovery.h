@@ -73,9 +73,6 @@ class Recovery {
   double loss_burst() const noexcept { return loss_burst_; }  // packets lost in a row, on average
   // Packets sent since the last one that asked for an acknowledgement.
   unsigned uncounted_in_row() const noexcept { return uncounted_; }
-  bool heard() const noexcept { return largest_acknowledged_ != kNone; }
-  std::uint64_t largest_acknowledged() const noexcept { return largest_acknowledged_; }
-  unsigned silent_probes() const noexcept { return probe_count_; }  // in a row, without an answer
   void fill(ConnectionStatistics& statistics) const noexcept;
 
   // The first round trip, of the handshake.

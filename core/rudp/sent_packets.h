@@ -48,7 +48,7 @@ struct SentPacket {
   bool app_limited = false;
   bool mtu_probe = false;
   bool delivered = false;  // what was in it has arrived, if by another way
-  bool deadline = false;   // it holds a message with a deadline
+  bool datagrams = false;  // it holds unreliable messages
   // As it was when it was sent (draft-cheng-iccrg-delivery-rate-estimation, section 3.3).
   std::uint64_t prior_sent = 0;
   std::uint64_t prior_delivered = 0;

@@ -198,7 +198,8 @@ Streams::Problem Streams::on_stream(StreamId id, std::uint64_t offset, std::span
     maybe_done(*stream);
     return nullptr;
   }
-  if (!stream->in.was_reset() && (stream->in.readable() > 0 || stream->in.all_received())) tell_readable(*stream);
+  if (!stream->in.was_reset() && (stream->in.readable() > 0 || stream->in.all_received()))
+    tell(Event::Kind::readable, *stream);
   return nullptr;
 }
 
@@ -303,8 +304,6 @@ void Streams::on_lost(const SentFrame& frame) {
 
 void Streams::tell(Event::Kind kind, Stream& stream, std::uint64_t code) { events_.push_back({kind, stream.id, code}); }
 
-void Streams::tell_readable(Stream& stream) { tell(Event::Kind::readable, stream); }
-
 void Streams::tell_writers() {
   if (writers_wait_ == 0) return;
   // Not for each packet: there should be something worth the while to write.
@@ -339,10 +338,6 @@ void Streams::sweep() {
     streams_.erase(found);
   }
   done_.clear();
-}
-
-bool Streams::everything_delivered() const noexcept {
-  return std::ranges::all_of(streams_, [](const auto& one) { return one.second->out.held() == 0; });
 }
 
 }  // namespace portolan::rudp

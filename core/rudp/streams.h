@@ -81,7 +81,6 @@ class Streams {
   void sweep();
   std::uint64_t retransmitted() const noexcept { return retransmitted_; }
   std::size_t count() const noexcept { return streams_.size(); }
-  bool everything_delivered() const noexcept;
 
  private:
   struct Stream {
@@ -100,9 +99,7 @@ class Streams {
     bool reset_due : 1 = false;
     bool stop_due : 1 = false;
     bool writer_waits : 1 = false;
-    bool readable_told : 1 = false;
     bool delivered_told : 1 = false;
-    bool end_told : 1 = false;
     bool done : 1 = false;
   };
   Stream* find(StreamId id) noexcept;
@@ -114,7 +111,6 @@ class Streams {
   bool sendable(const Stream& stream) const noexcept;
   void want_control(Stream& stream);
   void tell(Event::Kind kind, Stream& stream, std::uint64_t code = 0);
-  void tell_readable(Stream& stream);
   void tell_writers();
   void renew_window() noexcept;
   bool put_piece(Writer& out, SentPacket& packet, Stream& stream, SendHalf::Piece piece, bool again);

@@ -2,7 +2,7 @@
 // handshake can make packets that open. What the fuzzer writes is a list of steps: packets are delivered, lost, repeated, spoilt
 // or made up of any frames, time passes, the users write, read and close.
 #include "base/random.h"
-#include "rudp/crc32c.h"
+#include "base/crc32c.h"
 #include "rudp/endpoint.h"
 #include "rudp/frames.h"
 #include "rudp/wire.h"

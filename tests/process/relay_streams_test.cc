@@ -84,26 +84,8 @@ void swap(Pair& pair, std::size_t size) {
   assert_int_equal(at_backend, size);
 }
 
-// Asks, ends, and is answered by a backend that has seen the end; then the other way round.
 void half_close(Pair& pair) {
-  const std::string question = noise(300'000, 7);
-  const std::string answer = noise(500'000, 8);
-  for (const bool client_first : {true, false}) {
-    Client client, backend;
-    pair.open(client, backend);
-    Client& first = client_first ? client : backend;
-    Client& second = client_first ? backend : client;
-    std::thread sender([&] { first.send(question) && first.finish_sending(); });
-    const std::string asked = second.receive_all();
-    sender.join();
-    assert_true(asked == question);
-    assert_string_equal(to_text(second.end()), to_text(End::closed));
-    std::thread answerer([&] { second.send(answer) && second.finish_sending(); });
-    const std::string answered = first.receive_all();
-    answerer.join();
-    assert_true(answered == answer);
-    assert_string_equal(to_text(first.end()), to_text(End::closed));
-  }
+  talk_with_half_closes([&](Client& client, Client& backend) { pair.open(client, backend); });
 }
 
 void all_transports_carry_every_byte(void** state, const std::string& front, const std::string& back) {

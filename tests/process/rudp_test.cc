@@ -102,24 +102,7 @@ void every_byte_crosses_in_both_directions(void** state) {
 void an_end_is_passed_on_and_the_answer_comes_back(void** state) {
   Bridge& bridge = bridge_of(state);
   start(bridge);
-  const std::string question = noise(300'000, 7);
-  const std::string answer = noise(500'000, 8);
-  for (const bool client_first : {true, false}) {
-    Client client, backend;
-    open(bridge, client, backend);
-    Client& first = client_first ? client : backend;
-    Client& second = client_first ? backend : client;
-    std::thread sender([&] { first.send(question) && first.finish_sending(); });
-    const std::string asked = second.receive_all();
-    sender.join();
-    assert_true(asked == question);
-    assert_string_equal(to_text(second.end()), to_text(End::closed));
-    std::thread answerer([&] { second.send(answer) && second.finish_sending(); });
-    const std::string answered = first.receive_all();
-    answerer.join();
-    assert_true(answered == answer);
-    assert_string_equal(to_text(first.end()), to_text(End::closed));
-  }
+  talk_with_half_closes([&](Client& client, Client& backend) { open(bridge, client, backend); });
   assert_true(no_session_left(bridge));
 }
 

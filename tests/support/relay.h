@@ -12,7 +12,10 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
+
+#include "support/cmocka.h"
 
 namespace portolan::testing {
 
@@ -77,6 +80,30 @@ inline Json backend_status(Daemon& daemon, const std::string& address) {
   for (const Json& one : daemon.query({"backends", "relay"}))
     if (one.at("address") == address) return one;
   return {};
+}
+
+// One side asks and ends, and is answered by the other, which has seen the end; then the other way round. `open` makes a pair
+// of clients that are connected through what is tested.
+template <typename Open>
+void talk_with_half_closes(Open&& open) {
+  const std::string question = noise(300'000, 7);
+  const std::string answer = noise(500'000, 8);
+  for (const bool client_first : {true, false}) {
+    Client client, backend;
+    open(client, backend);
+    Client& first = client_first ? client : backend;
+    Client& second = client_first ? backend : client;
+    std::thread sender([&] { first.send(question) && first.finish_sending(); });
+    const std::string asked = second.receive_all();
+    sender.join();
+    assert_true(asked == question);
+    assert_string_equal(to_text(second.end()), to_text(End::closed));
+    std::thread answerer([&] { second.send(answer) && second.finish_sending(); });
+    const std::string answered = first.receive_all();
+    answerer.join();
+    assert_true(answered == answer);
+    assert_string_equal(to_text(first.end()), to_text(End::closed));
+  }
 }
 
 }  // namespace portolan::testing

@@ -1,9 +1,10 @@
-#include "rudp/crc32c.h"
+#include "base/crc32c.h"
 
-#include "octets.h"
+#include "../rudp/octets.h"
 
 #include "support/cmocka.h"
 
+using namespace portolan;
 using namespace portolan::rudp;
 
 namespace {

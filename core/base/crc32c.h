@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <span>
 
-namespace portolan::rudp {
+namespace portolan {
 
 // `before` is what it was of the bytes in front: crc32c(b, crc32c(a)) is that of a and b in one.
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept;
@@ -21,4 +21,4 @@ std::uint32_t by_table(std::span<const std::byte> bytes, std::uint32_t before) n
 bool has_instruction() noexcept;
 }  // namespace crc32c_way
 
-}  // namespace portolan::rudp
+}  // namespace portolan

@@ -12,7 +12,7 @@
 #include <sys/auxv.h>
 #endif
 
-namespace portolan::rudp {
+namespace portolan {
 
 namespace {
 
@@ -124,4 +124,4 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before) noe
   return crc32c_way::by_instruction(bytes, before);
 }
 
-}  // namespace portolan::rudp
+}  // namespace portolan

@@ -38,11 +38,15 @@ std::uint32_t CongestionModel::random() noexcept {
   return seed_ >> 16U;
 }
 
+double CongestionModel::first_rate() const noexcept {
+  const double rtt = smoothed_rtt_ > Duration::zero() ? seconds(smoothed_rtt_) : 0.1;
+  return kInitialPackets * datagram_ / std::max(rtt, 0.001);
+}
+
 double CongestionModel::pacing_rate() const noexcept {
   if (rate_ == 0) {
     if (sent_ < kFirstTrain * datagram_) return kFirstTrain * datagram_ / kFirstTrainTime;
-    const double rtt = smoothed_rtt_ > Duration::zero() ? seconds(smoothed_rtt_) : 0.1;
-    return kStartupGain * kInitialPackets * datagram_ / std::max(rtt, 0.001);
+    return kStartupGain * first_rate();
   }
   double rate = gain_ * rate_;
   if (mode_ == Mode::startup && capacity_ > 0) rate = std::min(rate, std::max(capacity_, rate_));
@@ -76,6 +80,8 @@ std::uint8_t CongestionModel::phase() const noexcept {
 }
 
 void CongestionModel::on_sent(Duration, std::size_t bytes, std::uint64_t) noexcept {
+  const double train = kFirstTrain * datagram_;
+  if (sent_ < train && sent_ + static_cast<double>(bytes) >= train) train_round_ = round_;
   sent_ += static_cast<double>(bytes);
 }
 
@@ -97,7 +103,7 @@ void CongestionModel::on_persistent_loss(Duration now) noexcept {
   // The path may be another one by now: from half of what it was, as at the beginning.
   rate_ /= 2;
   round_rates_.fill(0);
-  round_rates_[round_ % kRounds] = rate_;
+  round_rates_[slot_ % kRounds] = rate_;
   startup_rate_ = rate_;
   startup_stalls_ = 0;
   startup_sent_ = startup_lost_ = 0;
@@ -136,8 +142,8 @@ void CongestionModel::sample_rtt(const CongestionEvent& event) noexcept {
 
 // As HyStart++ has it (RFC 9406): even the shortest of the last round trips is longer than the path.
 bool CongestionModel::queue_builds_up() const noexcept {
-  // Not in the first round trips: the first train queues behind itself.
-  if (round_ < 2 || recent_ < recent_rtts_.size()) return false;
+  // Not in the round trips of the first train, which queues behind itself.
+  if (round_ < train_round_ + 2 || recent_ < recent_rtts_.size()) return false;
   const Duration rise = std::clamp<Duration>(min_rtt_ / 8, std::chrono::milliseconds(3), std::chrono::milliseconds(12));
   return std::ranges::min(recent_rtts_) > min_rtt_ + rise;
 }
@@ -150,8 +156,9 @@ void CongestionModel::sample_rate(const CongestionEvent& event) noexcept {
   const auto lost = static_cast<double>(event.lost_in_flight);
   const double random = std::min(lost / (delivered + lost), random_loss_);
   const double rate = delivered / (1 - random) / seconds(event.interval);
-  if (event.app_limited && rate < rate_) return;
-  double& best = round_rates_[round_ % kRounds];
+  // Of one who had not enough to send: it would not even be a beginning.
+  if (event.app_limited && rate < std::max(rate_, first_rate())) return;
+  double& best = round_rates_[slot_ % kRounds];
   best = std::max(best, rate);
   rate_ = std::max(rate_, best);
 }
@@ -170,7 +177,7 @@ void CongestionModel::learn_random_loss(const CongestionEvent& event) noexcept {
 }
 
 void CongestionModel::forget_rates_before(std::size_t rounds) noexcept {
-  for (std::size_t back = rounds; back < kRounds; ++back) round_rates_[(round_ + kRounds - back) % kRounds] = 0;
+  for (std::size_t back = rounds; back < kRounds; ++back) round_rates_[(slot_ + kRounds - back) % kRounds] = 0;
   rate_ = std::ranges::max(round_rates_);
 }
 
@@ -283,8 +290,10 @@ void CongestionModel::end_round(const CongestionEvent& event) noexcept {
     enter(Mode::probe_rtt, now);
   }
 
-  if (++round_ == 2) recent_ = 0;
-  round_rates_[round_ % kRounds] = 0;
+  if (++round_ == train_round_ + 2) recent_ = 0;
+  // A round in which there was not enough to send shows nothing, and so makes nothing forgotten.
+  if (event.app_limited) return;
+  round_rates_[++slot_ % kRounds] = 0;
   rate_ = std::ranges::max(round_rates_);
 }
 

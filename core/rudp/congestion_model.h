@@ -56,7 +56,8 @@ class CongestionModel final : public CongestionController {
   void end_round(const CongestionEvent& event) noexcept;
   void enter(Mode mode, Duration now) noexcept;
   void forget_rates_before(std::size_t rounds) noexcept;
-  double product() const noexcept;  // bytes: rate times round trip
+  double first_rate() const noexcept;  // bytes a second, while nothing is known
+  double product() const noexcept;     // bytes: rate times round trip
   bool queue_builds_up() const noexcept;
   double queue_bound() const noexcept;  // seconds
   std::uint32_t random() noexcept;
@@ -65,6 +66,7 @@ class CongestionModel final : public CongestionController {
   double datagram_;
   double rate_ = 0;
   std::array<double, kRounds> round_rates_{};  // the best sample of each of the last rounds
+  std::uint64_t slot_ = 0;                     // of them, that of this round
   std::uint64_t round_ = 0;
   double random_loss_ = 0;
   double gain_ = 1;
@@ -85,8 +87,9 @@ class CongestionModel final : public CongestionController {
   double startup_rate_ = 0;  // that has to be exceeded
   unsigned startup_stalls_ = 0;
   double startup_sent_ = 0, startup_lost_ = 0;
-  double sent_ = 0;      // bytes, of the first train
-  double capacity_ = 0;  // by the dispersion of trains; 0: not known
+  double sent_ = 0;                                    // bytes, of the first train
+  std::uint64_t train_round_ = ~std::uint64_t{0} - 2;  // in which it was sent
+  double capacity_ = 0;                                // by the dispersion of trains; 0: not known
   struct Arrival {
     Duration at{};
     Duration sent_at{};

@@ -63,6 +63,13 @@ void Recovery::on_sent(const SentPacket& packet, bool counts, Duration now) {
   congestion_->on_sent(now, kept.bytes, in_flight_);
 }
 
+void Recovery::on_app_limited() noexcept {
+  app_limited_until_ = delivered_ + in_flight_;
+  for (app_limited_from_ = std::max(app_limited_from_, sent_.begin()); app_limited_from_ < sent_.end();
+       ++app_limited_from_)
+    sent_[app_limited_from_].app_limited = true;
+}
+
 bool Recovery::on_acknowledged(std::span<const Range> ranges, Duration ack_delay, Duration now) {
   CongestionEvent event{.now = now, .prior_in_flight = in_flight_};
   std::uint64_t newest = kNone;  // of those newly acknowledged, the one sent last

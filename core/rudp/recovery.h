@@ -44,8 +44,8 @@ class Recovery {
   std::uint64_t next_number() const noexcept { return sent_.end(); }
   // The packet with the next number leaves. `counts`: it asks for an acknowledgement and is in flight until then.
   void on_sent(const SentPacket& packet, bool counts, Duration now);
-  // There was nothing more to send, though more might have been.
-  void on_app_limited() noexcept { app_limited_until_ = delivered_ + in_flight_; }
+  // There was nothing more to send, though more might have been: what is under way says nothing of the path's rate.
+  void on_app_limited() noexcept;
   bool window_open() const noexcept { return probes_ > 0 || in_flight_ < congestion_->window(); }
   bool probing() const noexcept { return probes_ > 0; }
   Duration next_send_at() const noexcept { return probes_ > 0 ? Duration::zero() : pacer_.next(); }
@@ -122,7 +122,8 @@ class Recovery {
   Duration delivered_at_{};
   Duration first_sent_at_{};
   std::uint64_t app_limited_until_ = 0;
-  std::uint64_t round_ends_at_ = 0;  // by delivered_
+  std::uint64_t app_limited_from_ = 0;  // packets below are marked as far as they are
+  std::uint64_t round_ends_at_ = 0;     // by delivered_
   double delivery_rate_ = 0;
   // Loss.
   double loss_ = 0;

@@ -14,8 +14,8 @@ namespace {
 constexpr Duration kTick = std::chrono::milliseconds(200);
 constexpr Duration kFirstRetry = std::chrono::milliseconds(250);
 constexpr Duration kLongestRetry = std::chrono::seconds(5);
-// For the last word to the peer to leave.
-constexpr Duration kFarewell = std::chrono::milliseconds(100);
+// For the last word to the peer to leave this machine.
+constexpr Duration kFarewell = std::chrono::milliseconds(10);
 constexpr int kPiecesInOneTurn = 16;
 
 }  // namespace

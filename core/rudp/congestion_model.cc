@@ -10,7 +10,7 @@ constexpr double kStartupGain = 2.885;  // 2/ln 2: the least that doubles the ra
 // Of the capacity that a train has shown: there doubling ends.
 constexpr double kNearCapacity = 0.9;
 constexpr double kInitialPackets = 32;
-constexpr double kFirstTrain = 10;  // packets in one go, as TCP sends them (RFC 6928)
+constexpr double kFirstTrain = 12;  // packets of the base size in one go: as many bytes as TCP sends (RFC 6928)
 constexpr double kLeastPackets = 4;
 constexpr double kMostRandomLoss = 0.35;
 constexpr double kLossMemory = 400;  // packets over which random loss is averaged

@@ -17,7 +17,7 @@
 // is sent while probing *below* the rate counts as well: there a policer loses less, and the estimate falls, round by round,
 // to what is random.
 //
-// It starts by doubling in each round, like all its kind; but the first packets leave in one go, and how far apart their
+// It starts by doubling in each round, like all its kind; but the first twelve packets leave in one go, and how far apart their
 // acknowledgements come tells what the bottleneck carries (the dispersion of a train: Dovrolis, Ramanathan and Moore, "What do
 // packet dispersion techniques measure?", INFOCOM 2001). It is only taken as where doubling ends. That saves most of the
 // overshoot; too low, it costs some rounds of probing, and too high it does nothing.
@@ -95,7 +95,7 @@ class CongestionModel final : public CongestionController {
     Duration sent_at{};
     std::uint64_t offset = 0;
   };
-  std::array<Arrival, 3> arrivals_{};
+  std::array<Arrival, 4> arrivals_{};
   std::size_t arrived_ = 0;
 
   double round_lost_ = 0, round_acknowledged_ = 0;

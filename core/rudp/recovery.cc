@@ -271,7 +271,9 @@ void Recovery::forget_settled(Duration now) noexcept {
 Duration Recovery::deadline() const noexcept {
   if (loss_at_ != Duration::max()) return loss_at_;
   if (counted_in_flight_ == 0 || probes_ > 0) return Duration::max();
-  const Duration first = probe_timeout();
+  // The first probe does not wait for what the variation would allow (RFC 8985, section 7.2).
+  const Duration first = probe_count_ == 0 ? std::min<Duration>(probe_timeout(), 2 * rtt_.smoothed() + kMaxAckDelay)
+                                           : probe_timeout();
   return last_counted_sent_at_ +
          std::min<Duration>(first * (1LL << std::min(probe_count_, 10U)), std::max(first, kMostWait));
 }

@@ -85,18 +85,20 @@ void CongestionModel::on_sent(Duration, std::size_t bytes, std::uint64_t) noexce
   sent_ += static_cast<double>(bytes);
 }
 
-// Packets that left together and arrived apart: the bottleneck has spread them. Over several acknowledgements, and the largest
-// of what they say, so that one that was held back on its way says nothing.
+// Packets that left together and arrived apart: the bottleneck has spread them. From the first acknowledgement of a train on,
+// and the largest of what its others say, so that one that was held back on its way says nothing.
 void CongestionModel::sample_capacity(const CongestionEvent& event) noexcept {
-  if (event.rtt <= Duration::zero()) return;
-  const Arrival now{event.now, event.newest_sent_at, event.newest_sent_offset};
-  const Arrival& before = arrivals_[arrived_ % arrivals_.size()];
-  if (arrived_ >= arrivals_.size() && now.offset > before.offset) {
-    const Duration apart = now.at - before.at;
-    if (apart > Duration::zero() && now.sent_at - before.sent_at < apart / 4)
-      capacity_ = std::max(capacity_, static_cast<double>(now.offset - before.offset) / seconds(apart));
+  if (event.rtt <= Duration::zero() || event.newest_sent_offset < train_offset_) return;
+  const Duration apart = event.now - train_arrived_at_;
+  const Duration sent_apart = event.newest_sent_at - train_sent_at_;
+  const auto bytes = static_cast<double>(event.newest_sent_offset - train_offset_);
+  if (train_arrived_at_ == Duration::zero() || sent_apart >= apart / 4) {
+    train_arrived_at_ = event.now;  // of another train, or of none
+    train_sent_at_ = event.newest_sent_at;
+    train_offset_ = event.newest_sent_offset;
+  } else if (bytes >= kFirstTrain / 2 * datagram_) {
+    capacity_ = std::max(capacity_, bytes / seconds(apart));
   }
-  arrivals_[arrived_++ % arrivals_.size()] = now;
 }
 
 void CongestionModel::on_persistent_loss(Duration now) noexcept {
@@ -217,9 +219,10 @@ void CongestionModel::end_round(const CongestionEvent& event) noexcept {
   const bool congested = long_queue && excess > std::max(3 * datagram_, 0.02 * all);
 
   if (congested && mode_ != Mode::startup && mode_ != Mode::drain) {
-    cap_ = std::max(0.85 * static_cast<double>(event.prior_in_flight), product() / 2);
+    // What is under way by now may be little: what was lost was sent a round trip ago.
+    cap_ = std::max(0.85 * static_cast<double>(event.prior_in_flight), product());
   } else if (cap_ > 0 && !congested) {
-    cap_ += mode_ == Mode::up ? cap_ / 8 : datagram_;
+    cap_ += cap_ / (mode_ == Mode::up ? 8 : 32);
     if (cap_ > 2.5 * product()) cap_ = 0;
   }
 

@@ -90,13 +90,10 @@ class CongestionModel final : public CongestionController {
   double sent_ = 0;                                    // bytes, of the first train
   std::uint64_t train_round_ = ~std::uint64_t{0} - 2;  // in which it was sent
   double capacity_ = 0;                                // by the dispersion of trains; 0: not known
-  struct Arrival {
-    Duration at{};
-    Duration sent_at{};
-    std::uint64_t offset = 0;
-  };
-  std::array<Arrival, 4> arrivals_{};
-  std::size_t arrived_ = 0;
+  // Of a train: its first acknowledgement, and what that was for.
+  Duration train_arrived_at_{};
+  Duration train_sent_at_{};
+  std::uint64_t train_offset_ = 0;
 
   double round_lost_ = 0, round_acknowledged_ = 0;
   double cap_ = 0;            // bytes under way, by losses in a full queue; 0: none

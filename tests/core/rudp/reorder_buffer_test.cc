@@ -18,7 +18,7 @@ namespace {
 using Verdict = ReorderBuffer::Verdict;
 
 // What is delivered holds its own number.
-struct Delivered : ReorderBuffer::Receiver {
+struct Delivered final : ReorderBuffer::Receiver {
   std::vector<std::uint32_t> sequences;
 
   void in_order(std::uint32_t sequence, std::span<const std::byte> data) noexcept override {

@@ -8,7 +8,9 @@ namespace portolan::rudp {
 
 namespace {
 
-constexpr std::size_t kOwnRoom = 64 * 1024;  // that each stream may hold whatever the others do
+constexpr std::uint64_t kOwnRoom = 64 * 1024;        // that each stream may hold whatever the others do
+constexpr std::uint64_t kFirstWindow = 1024 * 1024;  // of a stream of which nothing has been read
+constexpr std::uint64_t kLeastWindow = 64 * 1024;
 
 }  // namespace
 
@@ -26,11 +28,16 @@ void Streams::set_peer_limits(const PeerLimits& limits) noexcept {
   for (auto& [id, stream] : streams_) {
     stream->peer_window = limits.max_stream_data;
     if (sendable(*stream)) make_ready(*stream);
+    tell_writer(*stream);
   }
 }
 
+std::uint64_t Streams::first_window() const noexcept {
+  return std::min<std::uint64_t>(options_.stream_window, kFirstWindow);
+}
+
 PeerLimits Streams::own_limits() const noexcept {
-  return {.max_data = max_data_, .max_stream_data = options_.stream_window, .max_streams = max_streams_};
+  return {.max_data = max_data_, .max_stream_data = first_window(), .max_streams = max_streams_};
 }
 
 Streams::Stream* Streams::find(StreamId id) noexcept {
@@ -51,7 +58,7 @@ bool Streams::open(unsigned weight, StreamId& id) {
   stream->id = id = next_own_;
   stream->weight = std::clamp(weight, 1U, 256U);
   stream->peer_window = peer_.max_stream_data;
-  stream->window = options_.stream_window;
+  stream->window = first_window();
   streams_.emplace(id, std::move(stream));
   next_own_ += 2;
   ++opened_own_;
@@ -64,17 +71,17 @@ std::size_t Streams::writable(StreamId id) const noexcept {
   const std::uint64_t held = stream->out.held();
   const std::uint64_t shared = held_ < options_.send_buffer ? options_.send_buffer - held_ : 0;
   const std::uint64_t own = held < kOwnRoom ? kOwnRoom - held : 0;
-  return static_cast<std::size_t>(std::max(shared, own));
+  // What is far beyond the peer's window would lie here until its reader goes on, in the room of streams that flow.
+  const std::uint64_t reach = stream->peer_window + 2 * kOwnRoom;
+  const std::uint64_t within = reach - std::min(reach, stream->out.written());
+  return static_cast<std::size_t>(std::min(std::max(shared, own), within));
 }
 
 std::size_t Streams::write(StreamId id, std::span<const std::byte> data) {
   Stream* stream = find(id);
   if (!stream) return 0;
   const std::size_t taken = std::min(data.size(), writable(id));
-  if (taken < data.size() && !stream->writer_waits) {
-    stream->writer_waits = true;
-    ++writers_wait_;
-  }
+  if (taken < data.size()) stream->writer_waits = true;
   if (taken == 0) return 0;
   stream->out.append(data.first(taken));
   held_ += taken;
@@ -92,16 +99,34 @@ void Streams::finish(StreamId id) noexcept {
 void Streams::reset(StreamId id, std::uint64_t code) noexcept {
   Stream* stream = find(id);
   if (!stream || stream->out.reset_code() || stream->out.delivered()) return;
-  held_ -= stream->out.held();
+  release(stream->out.held());
   stream->out.reset(code);
   stream->reset_due = true;
   want_control(*stream);
-  tell_writers();
 }
 
 std::span<const std::byte> Streams::peek(StreamId id) const noexcept {
   const Stream* stream = find(id);
   return stream ? stream->in.peek() : std::span<const std::byte>();
+}
+
+// How far the peer may send ahead of the reader: further for who reads on, and less far the more lies unread, so that
+// readers that have stopped leave something to the others, however many they are (the dynamic threshold of switches with a
+// shared memory: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). A reader that has read up to a gap
+// would read on: there it counts as far as what has come.
+void Streams::renew_window(Stream& stream) {
+  if (stream.in.size_known()) return;
+  const std::uint64_t unread = data_received_ - data_consumed_;
+  const std::uint64_t free = options_.receive_window - std::min<std::uint64_t>(options_.receive_window, unread);
+  const std::uint64_t reached = stream.in.readable() == 0 ? stream.in.highest() : stream.in.consumed();
+  const std::uint64_t ahead =
+      std::min({std::uint64_t{options_.stream_window}, kFirstWindow + reached, std::max(kLeastWindow, free / 4)});
+  const std::uint64_t window = std::min(stream.in.consumed() + options_.stream_window, reached + ahead);
+  // When half of it is used, so that the news is under way before it is needed.
+  if (window < stream.window + ahead / 2) return;
+  stream.window = window;
+  stream.window_due = true;
+  want_control(stream);
 }
 
 void Streams::renew_window() noexcept {
@@ -117,12 +142,7 @@ void Streams::consume(StreamId id, std::size_t bytes) noexcept {
   const std::uint64_t consumed = stream->in.consumed() - stream->counted;
   stream->counted = stream->in.consumed();
   data_consumed_ += consumed;
-  // Renewed when half of it is used, so that the news is under way before it is needed.
-  if (!stream->in.size_known() && stream->window - stream->in.consumed() <= options_.stream_window / 2) {
-    stream->window = stream->in.consumed() + options_.stream_window;
-    stream->window_due = true;
-    want_control(*stream);
-  }
+  renew_window(*stream);
   renew_window();
   maybe_done(*stream);
 }
@@ -170,7 +190,7 @@ Streams::Stream* Streams::find_or_open(StreamId id, Problem& problem) {
     auto stream = std::make_unique<Stream>();
     stream->id = opened_peer_ << 1U | (id & 1U);
     stream->peer_window = peer_.max_stream_data;
-    stream->window = options_.stream_window;
+    stream->window = first_window();
     last = stream.get();
     streams_.emplace(stream->id, std::move(stream));
     tell(Event::Kind::opened, *last);
@@ -200,6 +220,8 @@ Streams::Problem Streams::on_stream(StreamId id, std::uint64_t offset, std::span
   }
   if (!stream->in.was_reset() && (stream->in.readable() > 0 || stream->in.all_received()))
     tell(Event::Kind::readable, *stream);
+  else
+    renew_window(*stream);
   return nullptr;
 }
 
@@ -250,6 +272,7 @@ Streams::Problem Streams::on_max_stream_data(StreamId id, std::uint64_t limit) {
   if (limit > stream->peer_window) {
     stream->peer_window = limit;
     if (sendable(*stream)) make_ready(*stream);
+    tell_writer(*stream);
   }
   return nullptr;
 }
@@ -266,8 +289,8 @@ void Streams::on_acknowledged(const SentFrame& frame) {
   } else if (frame.kind == SentFrame::Kind::stream) {
     const std::uint64_t held = stream->out.held();
     stream->out.acknowledge(frame.offset, frame.length, frame.end);
-    if (!stream->out.reset_code()) held_ -= held - stream->out.held();
-    if (stream->out.held() < held) tell_writers();
+    if (!stream->out.reset_code()) release(held - stream->out.held());
+    tell_writer(*stream);
   } else {
     return;
   }
@@ -304,16 +327,22 @@ void Streams::on_lost(const SentFrame& frame) {
 
 void Streams::tell(Event::Kind kind, Stream& stream, std::uint64_t code) { events_.push_back({kind, stream.id, code}); }
 
-void Streams::tell_writers() {
-  if (writers_wait_ == 0) return;
-  // Not for each packet: there should be something worth the while to write.
-  const std::size_t worth = std::min<std::size_t>(options_.send_buffer / 4, kOwnRoom);
-  for (auto& [id, stream] : streams_) {
-    if (!stream->writer_waits || writable(id) < worth) continue;
-    stream->writer_waits = false;
-    --writers_wait_;
-    tell(Event::Kind::writable, *stream);
-  }
+std::uint64_t Streams::worth_telling() const noexcept {
+  return std::min<std::uint64_t>(options_.send_buffer / 4, kOwnRoom);
+}
+
+void Streams::tell_writer(Stream& stream) {
+  if (!stream.writer_waits || writable(stream.id) < worth_telling()) return;
+  stream.writer_waits = false;
+  tell(Event::Kind::writable, stream);
+}
+
+void Streams::release(std::uint64_t bytes) {
+  const std::uint64_t enough = options_.send_buffer - worth_telling();
+  const bool was_full = held_ > enough;
+  held_ -= bytes;
+  if (!was_full || held_ > enough) return;
+  for (auto& [id, stream] : streams_) tell_writer(*stream);
 }
 
 void Streams::maybe_done(Stream& stream) {
@@ -328,7 +357,6 @@ void Streams::sweep() {
     if (found == streams_.end()) continue;
     Stream* stream = found->second.get();
     held_ -= stream->out.held();
-    writers_wait_ -= stream->writer_waits ? 1 : 0;
     std::erase(ready_, stream);
     std::erase(control_, stream);
     if (!own(id)) {

@@ -111,7 +111,13 @@ class Streams {
   bool sendable(const Stream& stream) const noexcept;
   void want_control(Stream& stream);
   void tell(Event::Kind kind, Stream& stream, std::uint64_t code = 0);
-  void tell_writers();
+  // Who waits for room, when there is enough of it to be worth the while.
+  void tell_writer(Stream& stream);
+  std::uint64_t worth_telling() const noexcept;
+  // So much less is held: the shared room may have become enough for all.
+  void release(std::uint64_t bytes);
+  std::uint64_t first_window() const noexcept;
+  void renew_window(Stream& stream);
   void renew_window() noexcept;
   bool put_piece(Writer& out, SentPacket& packet, Stream& stream, SendHalf::Piece piece, bool again);
   void maybe_done(Stream& stream);
@@ -138,7 +144,6 @@ class Streams {
   bool max_data_due_ = false;
   bool max_streams_due_ = false;
   std::uint64_t held_ = 0;  // in memory for sending
-  std::size_t writers_wait_ = 0;
   std::uint64_t retransmitted_ = 0;
 };
 

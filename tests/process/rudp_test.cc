@@ -151,6 +151,30 @@ void who_does_not_read_holds_back_who_sends_and_nobody_else(void** state) {
   finisher.join();
 }
 
+void many_who_do_not_read_hold_back_nobody_else(void** state) {
+  Bridge& bridge = bridge_of(state);
+  start(bridge);
+  const std::string block = noise(64 * 1024, 3);
+  std::vector<Client> clients(10), backends(10);
+  for (std::size_t index = 0; index < clients.size(); ++index) {
+    open(bridge, clients[index], backends[index]);
+    Clock::time_point last = Clock::now();
+    while (milliseconds_since(last) < 500) {
+      if (clients[index].send_what_fits(block) > 0)
+        last = Clock::now();
+      else
+        let_pass(Milliseconds(1));
+    }
+  }
+  Client second, its_backend;
+  open(bridge, second, its_backend);
+  const std::string question = noise(4'000'000, 4);
+  std::thread sender([&] { second.send(question); });
+  const std::string heard = its_backend.receive(question.size());
+  sender.join();
+  assert_true(heard == question);
+}
+
 void a_server_that_speaks_first_is_heard(void** state) {
   Bridge& bridge = bridge_of(state);
   start(bridge);
@@ -337,6 +361,7 @@ int main() {
       BRIDGE_TEST(an_end_is_passed_on_and_the_answer_comes_back),
       BRIDGE_TEST(a_reset_is_passed_on_as_a_reset),
       BRIDGE_TEST(who_does_not_read_holds_back_who_sends_and_nobody_else),
+      BRIDGE_TEST(many_who_do_not_read_hold_back_nobody_else),
       BRIDGE_TEST(a_server_that_speaks_first_is_heard),
       BRIDGE_TEST(another_key_is_told_and_lets_nobody_in),
       BRIDGE_TEST(nobody_there_is_refused_at_once),

@@ -240,6 +240,14 @@ void add_key(CLI::App& command, TransferArguments& transfer) {
       ->type_name("FILE");
 }
 
+void add_store(CLI::App& command, TransferArguments& transfer) {
+  command
+      .add_option("--store", transfer.store,
+                  "Keep what became of each file in a store of its own: "
+                  "sqlite3 FILE 'select * from transfers'")
+      ->type_name("FILE");
+}
+
 void define_send(CLI::App& app, Arguments& arguments) {
   TransferArguments& transfer = arguments.transfer;
   CLI::App* send = app.add_subcommand("send", "Send files and folders to a `portolan receive` or a drop box");
@@ -261,6 +269,7 @@ void define_send(CLI::App& app, Arguments& arguments) {
              "Say so, and connect again, after so long without progress (default: 10s)");
   add_parsed(*send, "--give-up", transfer.give_up, parse_duration, "DURATION",
              "Fail after so long without progress (default: 5m; 15s for a side that never answered)");
+  add_store(*send, transfer);
   send->add_flag("-q,--quiet", transfer.quiet, "Print problems alone");
   add_json(*send, arguments);
   send->footer(examples_footer({"portolan send photos 192.168.1.20 --key-file ~/.portolan-key",
@@ -299,6 +308,7 @@ void define_receive(CLI::App& app, Arguments& arguments) {
   add_parsed(*receive, "--keep-free", transfer.keep_free, parse_size, "SIZE",
              "So much stays free on the disk (default: 64MiB)");
   receive->add_flag("--once", transfer.once, "End after one transfer; by the exit code, whether all of it is there");
+  add_store(*receive, transfer);
   receive->add_flag("-q,--quiet", transfer.quiet, "Print problems alone");
   add_json(*receive, arguments);
   receive->footer(

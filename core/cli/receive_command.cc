@@ -4,6 +4,7 @@
 #include "cli/terminal.h"
 #include "cli/transfer_commands.h"
 #include "cli/transfer_connection.h"
+#include "cli/transfer_history.h"
 #include "transfer/progress.h"
 #include "transfer/receive_run.h"
 
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 namespace portolan {
 
@@ -27,7 +29,8 @@ void print_json(const Json& line) {
 
 class View final : public ReceiveView {
  public:
-  explicit View(const TransferArguments& arguments) : json_(arguments.json), quiet_(arguments.quiet) {}
+  View(const TransferArguments& arguments, TransferHistory history)
+      : json_(arguments.json), quiet_(arguments.quiet), history_(std::move(history)) {}
 
   void on_listening(const Place& place) noexcept override {
     if (json_) return print_json({{"event", "listening"}, {"address", place.to_string()}});
@@ -42,6 +45,7 @@ class View final : public ReceiveView {
     if (!quiet_) line_.print(fmt::format("{} sends {} files, {}", peer, files, bytes_text(bytes)));
   }
   void on_result(const std::string& peer, const FileReport& file) noexcept override {
+    history_.add(row_of(file, peer));
     if (json_) {
       return print_json({{"event", "file"},
                          {"peer", peer},
@@ -93,10 +97,14 @@ class View final : public ReceiveView {
     if (json_) return print_json({{"event", "warning"}, {"text", text}});
     line_.complain(fmt::format("portolan receive: {}", text));
   }
+  void end() {
+    if (const std::string error = history_.close(); !error.empty()) warn(fmt::format("--store: {}", error));
+  }
 
  private:
   const bool json_;
   const bool quiet_;
+  TransferHistory history_;
   ProgressLine line_;
   ProgressMeter meter_;
 };
@@ -139,7 +147,9 @@ int receive_command(const TransferArguments& arguments) {
                             .quota = bound(arguments.quota),
                             .keep_free = bound(arguments.keep_free)};
   options.link.rudp = *connection;
-  View view(arguments);
+  auto history = TransferHistory::open(arguments.store, "receive");
+  if (!history) return refuse(fmt::format("--store: {}", history.error()));
+  View view(arguments, std::move(*history));
   for (const Place& place : options.listen) {
     if (place.carrier == Carrier::tcp && has_key) view.warn("the key protects rudp alone; tcp:// goes without");
   }
@@ -149,6 +159,7 @@ int receive_command(const TransferArguments& arguments) {
   if (open)
     view.warn("the link is not protected: whoever reaches it can send, read and change what is sent (--key-file)");
   const auto outcome = ReceiveRun(options, view).run();
+  view.end();
   if (!outcome.error.empty()) return refuse(outcome.error);
   return arguments.once && !outcome.complete ? kExitFailed : kExitOk;
 }

@@ -4,6 +4,7 @@
 #include "cli/terminal.h"
 #include "cli/transfer_commands.h"
 #include "cli/transfer_connection.h"
+#include "cli/transfer_history.h"
 #include "transfer/progress.h"
 #include "transfer/send_run.h"
 
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 namespace portolan {
 
@@ -32,11 +34,19 @@ void print_json(const Json& line) {
 
 class View final : public SendView {
  public:
-  explicit View(const TransferArguments& arguments) : json_(arguments.json), quiet_(arguments.quiet) {}
+  View(const TransferArguments& arguments, TransferHistory history)
+      : json_(arguments.json), quiet_(arguments.quiet), peer_(arguments.files.back()), history_(std::move(history)) {}
 
   void on_result(const SourceEntry& entry, std::string_view text) noexcept override {
     if (entry.kind == EntryKind::directory && entry.outcome == Outcome::received) return;
     const bool failed = entry.outcome == Outcome::refused || entry.outcome == Outcome::failed;
+    history_.add({.peer = peer_,
+                  .direction = "sent",
+                  .name = entry.path,
+                  .bytes = entry.size,
+                  .new_bytes = entry.outcome == Outcome::received ? entry.data - entry.kept.value_or(0) : 0,
+                  .outcome = to_string(entry.outcome),
+                  .detail = text});
     if (json_) {
       print_json({{"event", "file"},
                   {"path", entry.path},
@@ -121,6 +131,7 @@ class View final : public SendView {
   }
 
   void end(const SendOutcome& outcome, Duration time) {
+    if (const std::string error = history_.close(); !error.empty()) warn(fmt::format("--store: {}", error));
     const SendFigures& figures = outcome.figures;
     if (json_) {
       Json line{{"event", outcome.complete ? "done" : "failed"},
@@ -145,6 +156,8 @@ class View final : public SendView {
  private:
   const bool json_;
   const bool quiet_;
+  const std::string& peer_;
+  TransferHistory history_;
   ProgressLine line_;
   ProgressMeter meter_;
   Duration plain_at_ = monotonic_now();
@@ -175,7 +188,9 @@ int send_command(const TransferArguments& arguments) {
   SendOptions options{.place = *place, .link = {}, .stall = arguments.stall, .give_up = arguments.give_up};
   options.first_answer = std::min(options.first_answer, options.give_up);
   options.link.rudp = *connection;
-  View view(arguments);
+  auto history = TransferHistory::open(arguments.store, "send");
+  if (!history) return refuse(fmt::format("--store: {}", history.error()));
+  View view(arguments, std::move(*history));
   for (const std::string& sentence : tree->left_out) {
     const std::size_t colon = sentence.find(": left out");
     view.note(sentence.substr(0, colon), sentence.substr(std::min(colon + 2, sentence.size())));

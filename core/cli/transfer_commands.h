@@ -19,6 +19,7 @@ struct TransferArguments {
   rudp::Congestion congestion = rudp::Congestion::model;
   bool json = false;
   bool quiet = false;
+  std::string store;  // a file for the history; empty: none is kept
 
   // send
   std::vector<std::string> files;  // and, as the last, the place to send to

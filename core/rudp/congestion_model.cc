@@ -157,9 +157,12 @@ void CongestionModel::sample_rate(const CongestionEvent& event) noexcept {
   const auto delivered = static_cast<double>(event.delivered_in_flight);
   const auto lost = static_cast<double>(event.lost_in_flight);
   const double random = std::min(lost / (delivered + lost), random_loss_);
-  const double rate = delivered / (1 - random) / seconds(event.interval);
-  // Of one who had not enough to send: it would not even be a beginning.
-  if (event.app_limited && rate < std::max(rate_, first_rate())) return;
+  double rate = delivered / (1 - random) / seconds(event.interval);
+  // Of one who had not enough to send: it would not even be a beginning, but that its train has shown what the path takes.
+  if (event.app_limited && rate < std::max(rate_, first_rate())) {
+    if (rate_ > 0 || capacity_ == 0) return;
+    rate = std::min(first_rate(), capacity_);
+  }
   double& best = round_rates_[slot_ % kRounds];
   best = std::max(best, rate);
   rate_ = std::max(rate_, best);

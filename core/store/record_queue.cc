@@ -75,7 +75,7 @@ void RecordQueue::add(BanRecord record) noexcept {
 void RecordQueue::add(std::string_view service, const KeptTransfer& transfer) noexcept {
   const std::lock_guard lock(mutex_);
   if (event_bound_ == 0) return;
-  if (pending_.transfers.size() >= event_bound_) {
+  if (pending_.transfers.size() >= kMostTransfers) {
     ++lost_;
     return;
   }
@@ -148,7 +148,7 @@ void RecordQueue::put_back(PendingRecords records) noexcept {
   }
   for (auto& transfer : later.transfers) {
     try {
-      if (pending_.transfers.size() >= event_bound_) {
+      if (pending_.transfers.size() >= kMostTransfers) {
         ++lost_;
       } else {
         pending_.transfers.push_back(std::move(transfer));

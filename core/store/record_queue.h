@@ -40,6 +40,8 @@ class RecordQueue {
  public:
   // Of bans, whatever the bounds of the others.
   static constexpr std::size_t kMostBans = 200'000;
+  // Of transfers: a folder of many small files is over in seconds.
+  static constexpr std::size_t kMostTransfers = 10'000;
 
   RecordQueue(std::size_t session_bound, std::size_t event_bound);
 
@@ -47,7 +49,7 @@ class RecordQueue {
   void add(SessionRecord record) noexcept;
   void add(EventRecord record) noexcept;
   void add(BanRecord record) noexcept;
-  // Within the bound of events.
+  // Not wanted where no events are.
   void add(std::string_view service, const KeptTransfer& transfer) noexcept;
   // Whether a session added now would be kept; without the lock.
   bool takes_sessions() const noexcept { return takes_sessions_.load(std::memory_order_relaxed); }

@@ -83,9 +83,10 @@ struct End {
   static constexpr std::uint8_t kType = 7;
   Digest digest{};  // of the whole file
 };
-// Every entry has its result.
+// Nothing follows unless the receiver asks for it. Said again when that has changed.
 struct Finish {
   static constexpr std::uint8_t kType = 8;
+  std::uint32_t busy = 0;  // results "busy" that the sender has had, each of which it answers with another entry
 };
 struct Ping {
   static constexpr std::uint8_t kType = 9;
@@ -142,7 +143,7 @@ struct Progress {
   std::uint64_t bytes = 0;  // of data, written since the hello
   Activity activity = Activity::receiving;
 };
-// The answer to Finish: all is done.
+// The answer to Finish, once every entry has its result: all is done.
 struct Bye {
   static constexpr std::uint8_t kType = 70;
 };

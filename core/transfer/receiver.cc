@@ -27,6 +27,18 @@ std::string size_text(std::uint64_t bytes) { return format_size(static_cast<std:
 
 }  // namespace
 
+KeptTransfer row_of(const FileReport& file, std::string_view peer) noexcept {
+  return {.peer = peer,
+          .direction = "received",
+          .name = file.path,
+          .bytes = file.size,
+          .new_bytes = file.new_bytes,
+          .duration = file.duration,
+          .sha256 = file.sha256,
+          .outcome = to_string(file.outcome),
+          .detail = file.text};
+}
+
 Receiver::Receiver(ReceiveFolder& folder, Finisher& finisher, ReceiverHost& host, Duration now)
     : folder_(folder), finisher_(finisher), host_(host), told_at_(now), heard_at_(now) {
   folder_.enter(*this);
@@ -108,6 +120,7 @@ bool Receiver::handle(const Message& message, Duration now) {
 }
 
 void Receiver::produce(std::vector<std::byte>& out, Duration now) {
+  if (finish_said_ && !finished_ && failure_.empty() && offered_.empty() && finishing_.empty()) end();
   const bool due = now - told_at_ >= (written_ != told_ ? kTellEvery : kTellAtLeast);
   if (due && greeted_ && failure_.empty() && !finished_) {
     append(out_, Progress{written_, activity()});
@@ -155,6 +168,7 @@ void Receiver::on(const Hello& hello) {
 }
 
 void Receiver::on(const Entry& entry, Duration now) {
+  finish_said_ = false;
   if (entry.id != next_id_) return fail("the numbers of its files are not in order");
   ++next_id_;
   if (offered_.size() + finishing_.size() >= kMaxOpen) return fail("it has too many files under way");
@@ -294,7 +308,12 @@ void Receiver::on(const Begin& begin, Duration now) {
     current_.emplace(Current{.id = begin.id, .drop = true});
     return;
   }
-  if (file->compares || begin.offset != file->from) return fail("a file begins where it was not asked to");
+  if (file->compares || begin.offset != file->from) {
+    if (begin.offset != 0) return fail("a file begins where it was not asked to");
+    // Begun before our answer was known, which is another one: its sender begins anew.
+    current_.emplace(Current{.id = begin.id, .drop = true});
+    return;
+  }
   current_.emplace(Current{.id = begin.id, .since = now});
   if (checked_ && checked_->id == begin.id && checked_->hash.size() == begin.offset) {
     current_->file = std::move(checked_->partial);
@@ -444,6 +463,7 @@ void Receiver::collect(Duration now) {
 }
 
 void Receiver::on(const Abandon& abandon) {
+  finish_said_ = false;
   if (abandon.id >= next_id_) return fail("a file is given up that was not offered");
   if (current_ && current_->id == abandon.id) current_.reset();
   if (check_ && check_->id == abandon.id) check_.reset();
@@ -451,8 +471,13 @@ void Receiver::on(const Abandon& abandon) {
   forget(abandon.id);
 }
 
-void Receiver::on(const Finish&) {
-  if (!offered_.empty() || !finishing_.empty() || current_) return fail("it ends before its files do");
+void Receiver::on(const Finish& finish) {
+  if (current_ && !current_->drop) return fail("it ends before its files do");
+  current_.reset();
+  finish_said_ = finish.busy == busy_;  // else it does not know yet that it is to offer one again
+}
+
+void Receiver::end() {
   // What is in a folder changes the folder's time: the innermost first.
   for (const Folder& one : folders_ | std::views::reverse) {
     const auto folder = folder_.folder(one.path);
@@ -477,7 +502,10 @@ void Receiver::give_up_current(Outcome outcome, std::string_view text) {
 
 void Receiver::settle(std::uint32_t id, Outcome outcome, std::string_view text) {
   const auto found = offered_.find(id);
-  if (found != offered_.end() && outcome != Outcome::busy) {
+  if (outcome == Outcome::busy) {
+    ++busy_;
+    finish_said_ = false;
+  } else if (found != offered_.end()) {
     if (outcome != Outcome::identical && outcome != Outcome::skipped) ++not_received_;
     host_.on_result({.path = found->second.path,
                      .size = found->second.entry.size,

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "plugin/descriptor.h"
+#include "plugin/kept.h"
 #include "transfer/finisher.h"
 #include "transfer/incoming_file.h"
 #include "transfer/protocol.h"
@@ -34,6 +35,9 @@ struct FileReport {
   Outcome outcome = Outcome::received;
   std::string_view text = {};
 };
+
+// The row of the store's history that it makes. Its views are those of `file`, and of `peer`.
+KeptTransfer row_of(const FileReport& file, std::string_view peer) noexcept;
 
 class ReceiverHost {
  public:
@@ -156,6 +160,8 @@ class Receiver {
   void zeros_step();
   void take_data(std::span<const std::byte> data);
   bool accept(Current& current, const Offered& offered, ReceiverHost::Verdict& verdict, Duration now);
+  // Once every entry has its result.
+  void end();
   void finish(Current& current, const Offered& offered, const std::string& path);
   std::expected<IncomingFile, IncomingFile::Error> open_partial(const std::string& path, bool create, Duration now);
   Offered* offered(std::uint32_t id);
@@ -193,6 +199,9 @@ class Receiver {
   Duration heard_at_{};
   bool greeted_ = false;
   bool asking_ = false;
+  // What follows an abandoned or a busy entry is waited for.
+  bool finish_said_ = false;
+  std::uint32_t busy_ = 0;  // results
   bool finished_ = false;
   std::string failure_;
 };

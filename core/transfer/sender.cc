@@ -14,6 +14,8 @@ constexpr Duration kBusyWait = std::chrono::milliseconds(500);
 constexpr std::size_t kOutputPiece = 64 * 1024;  // of entries in one call
 constexpr std::uint64_t kHashPiece = 1024 * 1024;
 constexpr std::uint64_t kZeroPiece = 4 * 1024 * 1024;  // of a hole: nothing is read
+// Of a file that was not asked for: what a connection may send at first (RFC 9002, section 7.2), and little to lose.
+constexpr std::uint64_t kUnasked = 16 * 1024;
 constexpr std::uint8_t kMostTries = 3;
 constexpr std::uint8_t kMostRounds = 4;
 
@@ -58,21 +60,24 @@ bool Sender::handle(const Message& message, Duration now) {
           const auto found = open_.find(one.id);
           if (found == open_.end()) return true;  // given up meanwhile
           ++state_.signs_of_life;
-          const SourceEntry& entry = tree_.entries[found->second.index];
+          SourceEntry& entry = tree_.entries[found->second.index];
           if constexpr (std::is_same_v<One, Have>) {
             if (one.length == 0 || one.length > entry.size) return fail("the receiver has more than there is");
+            answered(one.id, {});
             ++found->second.rounds;
             found->second.had = one.length;
             checks_.push_back({one.id, one.length});
           } else if constexpr (std::is_same_v<One, SendFrom>) {
             if (one.offset > entry.size) return fail("the receiver has more than there is");
-            state_.kept += std::min(one.offset, entry.data);
+            const std::uint64_t kept = std::min(one.offset, entry.data);
+            state_.kept += kept;
+            if (!entry.kept) entry.kept = kept;
             if (one.offset < found->second.had) {
               events_.on_note(entry, fmt::format("of the {} bytes that the receiver has, {} are of this version",
                                                  found->second.had, one.offset));
             }
             forget_check(one.id);
-            ready_.push_back({one.id, one.offset});
+            if (!answered(one.id, one.offset)) ready_.push_back({one.id, one.offset});
           } else {
             on(one, now);
           }
@@ -81,7 +86,7 @@ bool Sender::handle(const Message& message, Duration now) {
           state_.confirmed = one.bytes;
           state_.activity = one.activity;
         } else if constexpr (std::is_same_v<One, Bye>) {
-          if (!finish_sent_) return fail("the receiver ends before it has everything");
+          if (!finish_sent_ || !open_.empty()) return fail("the receiver ends before it has everything");
           finished_ = true;
         } else {
           return fail("the other side sends files, too: it takes none");
@@ -92,14 +97,26 @@ bool Sender::handle(const Message& message, Duration now) {
 }
 
 void Sender::on(const Result& result, Duration now) {
+  answered(result.id, {});
   const std::size_t index = open_.at(result.id).index;
   if (result.outcome == Outcome::busy) {
     open_.erase(result.id);
     again_.push_back({now + kBusyWait, index});
+    ++busy_;
+    finish_sent_ = false;
     return;
   }
   if (result.outcome == Outcome::identical) state_.kept += tree_.entries[index].data;
   settle(result.id, result.outcome, result.text);
+}
+
+bool Sender::answered(std::uint32_t id, std::optional<std::uint64_t> offset) {
+  if (unasked_ != id) return false;
+  unasked_.reset();
+  if (offset == 0) return true;
+  std::erase_if(ready_, [id](const Offset& one) { return one.id == id; });
+  if (current_ && current_->id == id) current_.reset();
+  return false;
 }
 
 void Sender::settle(std::uint32_t id, Outcome outcome, std::string_view text) {
@@ -132,8 +149,9 @@ bool Sender::produce(std::vector<std::byte>& out, Duration now) {
   offer_entries(out);
   bool worked = check_step(out, now);
   worked = send_step(out, now) || worked;
-  if (!finish_sent_ && next_ == tree_.entries.size() && open_.empty() && again_.empty()) {
-    append(out, Finish{});
+  // Before the results are there: the last of them and the end then take one round trip and not two.
+  if (!finish_sent_ && next_ == tree_.entries.size() && again_.empty() && ready_.empty() && checks_.empty()) {
+    append(out, Finish{busy_});
     finish_sent_ = true;
   }
   if (out.size() == before && now - last_out_ >= kPingEvery) append(out, Ping{});
@@ -168,6 +186,9 @@ void Sender::offer(std::size_t index, std::vector<std::byte>& out) {
                     .size = entry.size,
                     .data = entry.data,
                     .path = entry.path});
+  if (entry.kind != EntryKind::file || entry.size == 0 || std::exchange(guessed_, true) || entry.kept) return;
+  unasked_ = next_id_ - 1;
+  ready_.push_back({*unasked_, 0});
 }
 
 std::optional<Sender::Reading> Sender::open(std::uint32_t id, std::vector<std::byte>& out, Duration now) {
@@ -188,6 +209,7 @@ std::optional<Sender::Reading> Sender::open(std::uint32_t id, std::vector<std::b
 
 void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::vector<std::byte>& out, Duration now) {
   append(out, Abandon{.id = id, .why = why});
+  if (unasked_ == id) unasked_.reset();
   const std::size_t index = open_.at(id).index;
   SourceEntry& entry = tree_.entries[index];
   forget_check(id);
@@ -200,6 +222,7 @@ void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::ve
   events_.on_note(entry, fmt::format("{}: it is sent anew", why));
   open_.erase(id);
   again_.push_back({now, index});
+  finish_sent_ = false;
 }
 
 void Sender::forget_check(std::uint32_t id) {
@@ -309,6 +332,8 @@ bool Sender::send_piece(std::vector<std::byte>& out, Duration now) {
     ready_.pop_front();
     return true;
   }
+  const bool unasked = unasked_ == id;
+  if (unasked && at >= kUnasked) return false;
   const SourceFile::Extent extent = current_->file.extent(at);
   if (extent.hole) {
     const std::uint64_t zeros = std::min(extent.size, kZeroPiece);
@@ -316,7 +341,8 @@ bool Sender::send_piece(std::vector<std::byte>& out, Duration now) {
     append(out, Hole{zeros});
     return true;
   }
-  const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(kMaxData, extent.size));
+  const auto want =
+      static_cast<std::size_t>(std::min<std::uint64_t>({kMaxData, extent.size, unasked ? kUnasked - at : kMaxData}));
   const std::size_t start = out.size();
   append(out, Data{want});
   out.resize(start + kHeader + want);

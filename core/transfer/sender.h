@@ -86,6 +86,8 @@ class Sender {
   // Hashes up to `end`, a bounded piece; false: it cannot be read so far.
   bool hash_step(Reading& reading, std::uint64_t end);
   void forget_check(std::uint32_t id);
+  // The receiver has answered for a file, and wants it from `offset`. True: it was begun unasked, and goes on.
+  bool answered(std::uint32_t id, std::optional<std::uint64_t> offset);
   void abandon(std::uint32_t id, std::string_view why, bool again, std::vector<std::byte>& out, Duration now);
   void settle(std::uint32_t id, Outcome outcome, std::string_view text);
   SourceEntry& entry_of(std::uint32_t id) { return tree_.entries[open_.at(id).index]; }
@@ -111,8 +113,13 @@ class Sender {
   std::optional<Reading> checked_;  // the last one: what is sent next is usually this
   std::optional<Reading> current_;
   bool begun_ = false;  // Begin has been sent for it
+  // Begun before the receiver has asked for it, as most files are new to it: so the link shows how fast it is a round trip
+  // earlier. The first one of a connection.
+  std::optional<std::uint32_t> unasked_;
+  bool guessed_ = false;
   bool greeted_ = false;
   bool finish_sent_ = false;
+  std::uint32_t busy_ = 0;  // results
   bool finished_ = false;
   bool refused_ = false;
   Duration last_out_{};

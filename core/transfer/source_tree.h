@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct SourceEntry {
   // How far the sender is with it.
   bool settled = false;  // it has a result, or never will
   std::uint8_t tries = 0;
+  std::optional<std::uint64_t> kept;  // bytes of data that the receiver had when it was asked first
   Outcome outcome = Outcome::received;
 };
 

@@ -207,16 +207,7 @@ void Session::on_result(const transfer::FileReport& file) noexcept {
     case Outcome::skipped: context.count(kIdentical); break;
     default: context.count(kFilesRefused); break;
   }
-  const KeptTransfer kept{.peer = peer_,
-                          .direction = "received",
-                          .name = file.path,
-                          .bytes = file.size,
-                          .new_bytes = file.new_bytes,
-                          .duration = file.duration,
-                          .sha256 = file.sha256,
-                          .outcome = to_string(file.outcome),
-                          .detail = file.text};
-  context.keep_transfer(kept);
+  context.keep_transfer(transfer::row_of(file, peer_));
 }
 
 }  // namespace portolan::drop_box

@@ -164,11 +164,15 @@ Worker::Ends Worker::make_ends(const Generation::Binding& binding, Instance& ins
   ends.listener = binding.listener;
   const int descriptor = binding.listener->descriptor(index_);
   const Address& address = binding.listener->actual().address;
+  const bool datagrams = binding.transport == Transport::udp || binding.transport == Transport::rudp;
+  const auto sockets = static_cast<unsigned>(binding.listener->sockets());
+  // A peer's datagrams have to come to one worker: a socket that all share is the first's alone.
+  if (datagrams && index_ >= sockets) return ends;
   if (binding.transport == Transport::udp) {
     ends.port = std::make_unique<DatagramPort>(loop_, descriptor, address.scope() == AddressScope::unspecified);
   } else if (binding.transport == Transport::rudp) {
     // One of its own: its connections may outlive the listener.
-    auto port = RudpPort::make(loop_, fcntl(descriptor, F_DUPFD_CLOEXEC, 0), instance);
+    auto port = RudpPort::make(loop_, fcntl(descriptor, F_DUPFD_CLOEXEC, 0), sockets, instance);
     if (index_ == 0 && !protects(instance) && address.scope() != AddressScope::loopback)
       log::print(LogLevel::warning, {instance.configuration.name},
                  "{} has no key: what comes over it is not protected; give the service rudp = {{ key = \"…\" }}",

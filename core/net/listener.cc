@@ -3,6 +3,7 @@
 #include "base/file_status.h"
 #include "base/log.h"
 #include "net/packet_info.h"
+#include "net/rudp_steering.h"
 
 #include <fmt/format.h>
 #include <fcntl.h>
@@ -176,6 +177,7 @@ std::expected<std::unique_ptr<BoundListener>, std::string> BoundListener::bind(c
     }
     listener->sockets_.push_back(std::move(socket));
   }
+  if (share && endpoint.transport == Transport::rudp) steer_rudp(listener->sockets_.front().get(), workers);
   return listener;
 }
 

@@ -14,10 +14,12 @@ namespace {
 // Of connections, each of which may carry all sessions of an appliance.
 constexpr std::uint32_t kMostConnections = 10'000;
 
-rudp::EndpointOptions endpoint_options(const Instance& instance) {
+rudp::EndpointOptions endpoint_options(const Instance& instance, unsigned places) {
   rudp::EndpointOptions options;
   if (instance.configuration.rudp) options.connection = *instance.configuration.rudp;
   options.accepts = true;
+  options.place = instance.io.worker() % places;
+  options.places = places;
   const std::uint32_t sessions = instance.limits.max_sessions;
   options.max_connections = sessions ? std::min(sessions, kMostConnections) : kMostConnections;
   // Sessions are counted by the service; this only has to be no less.
@@ -27,9 +29,10 @@ rudp::EndpointOptions endpoint_options(const Instance& instance) {
 
 }  // namespace
 
-std::expected<std::unique_ptr<RudpPort>, std::string> RudpPort::make(Loop& loop, int descriptor, Instance& instance) {
-  std::unique_ptr<RudpPort> port(new RudpPort(loop));
-  auto socket = RudpSocket::adopt(loop, descriptor, endpoint_options(instance), *port);
+std::expected<std::unique_ptr<RudpPort>, std::string> RudpPort::make(Loop& loop, int descriptor, unsigned places,
+                                                                     Instance& instance) {
+  std::unique_ptr<RudpPort> port(new RudpPort(loop, places));
+  auto socket = RudpSocket::adopt(loop, descriptor, endpoint_options(instance, places), *port);
   if (!socket) return std::unexpected(socket.error());
   port->socket_ = std::move(*socket);
   port->serve(&instance);
@@ -83,7 +86,7 @@ void RudpPort::serve(Instance* instance) noexcept {
   instance_ = instance;
   messages_.point_to(instance);
   foreign_.point_to(instance);
-  if (instance) socket_->endpoint().set_options(endpoint_options(*instance));
+  if (instance) socket_->endpoint().set_options(endpoint_options(*instance, places_));
 }
 
 rudp::ConnectionHandler* RudpPort::on_connection(rudp::Connection& connection) noexcept {

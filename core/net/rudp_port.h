@@ -14,8 +14,10 @@ class Instance;
 
 class RudpPort final : public RudpHost {
  public:
-  // Takes over a bound descriptor. The error is a sentence without the address.
-  static std::expected<std::unique_ptr<RudpPort>, std::string> make(Loop& loop, int descriptor, Instance& instance);
+  // Takes over a bound descriptor, one of `places` that share an address: that of the instance's worker. The error is a
+  // sentence without the address.
+  static std::expected<std::unique_ptr<RudpPort>, std::string> make(Loop& loop, int descriptor, unsigned places,
+                                                                    Instance& instance);
   // Null: streams that come are refused.
   void serve(Instance* instance) noexcept;
   // The instance goes: its sessions have ended.
@@ -33,13 +35,14 @@ class RudpPort final : public RudpHost {
     RudpPort& port_;
   };
 
-  explicit RudpPort(Loop& loop) : RudpHost(loop) {}
+  RudpPort(Loop& loop, unsigned places) : RudpHost(loop), places_(places) {}
   void on_foreign_datagram(const Address& from, const Address& to, std::span<const std::byte> data) noexcept override;
   void message(RudpLink& link, std::span<const std::byte> data) noexcept override;
   void forget(RudpLink& link) noexcept override;
   rudp::ConnectionHandler* on_connection(rudp::Connection& connection) noexcept override;
   void accept(RudpLink& link, rudp::StreamId id) noexcept override;
 
+  const unsigned places_;
   Instance* instance_ = nullptr;
   Datagrams messages_{*this, Transport::rudp};
   Datagrams foreign_{*this, Transport::udp};

@@ -7,11 +7,18 @@
 #include "net/datagram_train.h"
 #include "net/packet_info.h"
 
+#include <fmt/format.h>
+
 #include <netinet/udp.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <optional>
+#include <string>
 #include <utility>
 
 namespace portolan {
@@ -208,10 +215,29 @@ class Socket final : public RudpSocket, rudp::EndpointHandler, TrainTrouble {
   bool busy_ = false;
 };
 
+// The same for who is started anew at the same address, and nobody else's: of what the kernel drew when it started, the
+// network namespace (containers share the rest), the address, and the users' key where there is one. Without a key it is
+// local users who could find it out, and they would need the ids of connections as well.
+std::optional<rudp::Secret> reset_key_of(const Address& local, const std::optional<rudp::Key>& key) {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string boot;
+  std::array<char, 64> space{};
+  const ssize_t size = readlink("/proc/self/ns/net", space.data(), space.size());
+  if (!std::getline(file, boot) || size <= 0) return {};
+  const std::string place =
+      fmt::format("rudp reset key|{}|{}|{}", boot, std::string_view(space.data(), static_cast<std::size_t>(size)),
+                  local.to_string());
+  rudp::Secret made;
+  if (!hmac_sha256(key.value_or(rudp::Key()), {std::as_bytes(std::span(place))}, made)) return {};
+  return made;
+}
+
 std::expected<std::unique_ptr<RudpSocket>, std::string> make(Loop& loop, UniqueFd descriptor, const Address& local,
-                                                             const rudp::EndpointOptions& options,
+                                                             rudp::EndpointOptions options,
                                                              rudp::EndpointHandler& handler) {
   prepare(descriptor.get(), local.is_v6());
+  if (options.accepts && !options.reset_key)
+    options.reset_key = reset_key_of(name_of(descriptor.get()), options.connection.key);
   // One that only connects leaves the choice of its own address to the system, each time: the machine may move.
   const bool with_local = options.accepts && local.scope() == AddressScope::unspecified;
   if (with_local) ask_for_packet_info(descriptor.get(), local.is_v6());
@@ -228,13 +254,11 @@ std::expected<std::unique_ptr<RudpSocket>, std::string> make(Loop& loop, UniqueF
 
 std::expected<std::unique_ptr<RudpSocket>, std::string> RudpSocket::open(Loop& loop, const Address& local,
                                                                          const rudp::EndpointOptions& options,
-                                                                         rudp::EndpointHandler& handler,
-                                                                         bool reuse_port) {
+                                                                         rudp::EndpointHandler& handler) {
   UniqueFd descriptor(::socket(local.is_v6() ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const auto failed = [] { return std::unexpected(std::string(std::strerror(errno))); };
   if (!descriptor) return failed();
   if (local.is_v6()) set(descriptor.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  if (reuse_port) set(descriptor.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   sockaddr_storage storage;
   const socklen_t length = local.to_sockaddr(storage);
   if (::bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&storage), length) != 0) return failed();

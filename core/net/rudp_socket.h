@@ -21,12 +21,12 @@ namespace portolan {
 
 class RudpSocket {
  public:
-  // Binds a socket of its own; port 0 takes any. `reuse_port`: beside those of the other workers. The error is a sentence
-  // without the address. `handler`'s on_wake is not called: the socket has taken it over.
+  // Binds a socket of its own; port 0 takes any. The error is a sentence without the address. `handler`'s on_wake is not
+  // called: the socket has taken it over. Without a reset_key, one that accepts takes a key that it has again when the
+  // program is started anew at the same address, until the machine is.
   static std::expected<std::unique_ptr<RudpSocket>, std::string> open(Loop& loop, const Address& local,
                                                                       const rudp::EndpointOptions& options,
-                                                                      rudp::EndpointHandler& handler,
-                                                                      bool reuse_port = false);
+                                                                      rudp::EndpointHandler& handler);
   // Takes over a bound, non-blocking descriptor.
   static std::expected<std::unique_ptr<RudpSocket>, std::string> adopt(Loop& loop, int descriptor,
                                                                        const rudp::EndpointOptions& options,

@@ -17,8 +17,7 @@ namespace {
 // Answers to who is nobody yet: refusals, retries, resets. So many in a row, and so many a second.
 constexpr double kStraysAtOnce = 64;
 constexpr double kStraysPerSecond = 1000;
-constexpr std::size_t kMostStrays = 256;    // that wait to be sent
-constexpr std::size_t kLeastForReset = 64;  // an answer is shorter than what it answers
+constexpr std::size_t kMostStrays = 256;  // that wait to be sent
 
 }  // namespace
 
@@ -37,8 +36,11 @@ struct Endpoint::State final : EngineOwner {
     for (;;) {
       const Secret random = Secret::random();
       const std::uint64_t id = Reader(random.bytes()).u64();
-      if (id != 0 && !engines.contains(id)) return id;
+      if (id != 0 && in_its_place(id) && !engines.contains(id)) return id;
     }
+  }
+  bool in_its_place(std::uint64_t id) const noexcept {
+    return static_cast<std::uint32_t>(id) % options.places == options.place;
   }
   ConnectionEngine* find(std::uint64_t id) noexcept {
     const auto found = engines.find(id);
@@ -46,7 +48,7 @@ struct Endpoint::State final : EngineOwner {
   }
 
   void on_initial(const Address& from, const Address& to, std::span<const std::byte> datagram);
-  void on_unknown(const Address& from, const Address& to, std::span<const std::byte> packet, std::uint64_t id);
+  void on_unknown(const Address& from, const Address& to, std::uint64_t id);
   void refuse(const Address& from, const Address& to, std::uint64_t id, HandshakeError why);
   // Queues an answer to who has no connection. Nothing when there are too many.
   void answer(const Address& to, const Address& from, std::span<const std::byte> data);
@@ -145,8 +147,6 @@ void Endpoint::State::refuse(const Address& from, const Address& to, std::uint64
 
 // ---- Strays --------------------------------------------------------------------------------------------------
 
-// Under a key of this endpoint's own, new with each start: under the users' it would be the same on all machines that have it,
-// and could be asked for.
 std::array<std::byte, 16> Endpoint::State::reset_token(std::uint64_t id) const {
   std::array<std::byte, 8> bytes;
   Writer(bytes).u64(id);
@@ -159,9 +159,8 @@ std::array<std::byte, 16> Endpoint::State::reset_token(std::uint64_t id) const {
 }
 
 // type | our connection id, as the packet had it | token
-void Endpoint::State::on_unknown(const Address& from, const Address& to, std::span<const std::byte> packet,
-                                 std::uint64_t id) {
-  if (packet.size() < kLeastForReset || !options.accepts) return;
+void Endpoint::State::on_unknown(const Address& from, const Address& to, std::uint64_t id) {
+  if (!options.accepts || !in_its_place(id)) return;
   std::array<std::byte, 1 + 8 + 16> bytes;
   Writer out(bytes);
   out.u8(packet_type::kReset);
@@ -189,8 +188,7 @@ void Endpoint::State::answer(const Address& to, const Address& from, std::span<c
 
 Endpoint::Endpoint(const EndpointOptions& options, EndpointHandler& handler)
     : state_(std::make_unique<State>(options, handler)) {
-  set_options(options);
-  if (!options.connection.key) state_->reset_key = Secret::random();
+  if (options.reset_key) state_->reset_key = *options.reset_key;
 }
 Endpoint::~Endpoint() = default;
 
@@ -222,7 +220,7 @@ void Endpoint::receive(const Address& from, const Address& to, std::span<std::by
       const std::uint64_t id = in.u64();
       if (in.failed()) return;
       ConnectionEngine* engine = state.find(id);
-      if (!engine) return state.on_unknown(from, to, data, id);
+      if (!engine) return state.on_unknown(from, to, id);
       state.queue.stand_in_line(*engine);
       const bool was_half_open = engine->state() == ConnectionEngine::State::half_open;
       engine->on_data_packet(from, to, data, now);

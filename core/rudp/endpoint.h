@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace portolan::rudp {
@@ -22,6 +23,15 @@ struct EndpointOptions {
   bool accepts = false;               // connections of peers; else they are refused without an answer
   std::size_t max_connections = 1000;
   std::size_t half_open = 32;  // handshakes under way above which cookies are asked for; 0: always
+  // Of the endpoints that share one port: this one's number, and how many there are. The ids of its connections are
+  // congruent to `place` modulo `places` in their lowest 32 bits, so that who hands out datagrams finds the owner of
+  // each (net/rudp_steering.h).
+  std::uint32_t place = 0;
+  std::uint32_t places = 1;
+  // Under which the tokens of RESET are made. One that a restart does not change tells peers at once that their
+  // connections have gone; one that two endpoints share lets either of them end the other's (RFC 9000, section 21.11).
+  // None: random, so that peers learn of a restart by silence.
+  std::optional<Secret> reset_key;
 };
 
 class EndpointHandler {

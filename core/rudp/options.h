@@ -50,10 +50,11 @@ struct ConnectionOptions {
   Duration keep_alive = std::chrono::seconds(10);
 
   std::size_t send_buffer = 4 * 1024 * 1024;  // bytes written and not yet acknowledged, over all streams
-  // Most that one stream receives ahead of its reader, and all streams together (messages have a bound of 4 MiB of their own).
-  // Memory is taken as it is needed; a path of rate R and round trip T, with loss, needs about 4 RT.
+  // Most that one stream receives ahead of its reader, once that has read as much, and all streams together (messages have
+  // a bound of 4 MiB of their own). Memory is taken as it is needed; a path of rate R and round trip T, with loss, needs
+  // about 4 RT.
   std::size_t stream_window = 8 * 1024 * 1024;
-  std::size_t receive_window = 16 * 1024 * 1024;
+  std::size_t receive_window = 32 * 1024 * 1024;
   std::uint64_t max_streams = 128;      // that the peer may have open at a time
   std::size_t max_message = 64 * 1024;  // bytes of one message, sent or received
   std::size_t max_datagram = 1472;      // UDP payload that path MTU discovery goes up to; 1200 to 8972
@@ -65,6 +66,7 @@ struct CloseReason {
   enum class Kind : std::uint8_t {
     local,      // this side closed it
     peer,       // the peer closed it, with `code` and `text`
+    restarted,  // the peer has lost its memory of it, and says so
     idle,       // nothing was heard for idle_timeout
     no_answer,  // to the handshake
     refused,    // the peer takes no connections, or not ours

@@ -151,7 +151,35 @@ void two_thousand_small_files_take_seconds(void** state) {
   print_message("%d files in %.2f s\n", count, f.sender.last("done")["seconds"].get<double>());
 }
 
-// The issue's own sentence: killed ten times at random on either side, it completes, byte-exact, and sends at most 3 % of
+void a_history_is_kept_where_it_is_asked_for(void** state) {
+  Fixture& f = fixture(state);
+  std::filesystem::create_directories(f.from.file("tree"));
+  f.from.write("tree/one", noise(500'000));
+  f.from.write("tree/two", noise(1'000, 7));
+  const std::string sent = f.scratch.file("sent.db");
+  const std::string received = f.scratch.file("received.db");
+  const std::string where = f.receive({"--once", "--store", received});
+  expect_code(f.sender, f.send("tree", where, {"--store", sent}), 0);
+  expect_code(f.receiver, f.receiver.process().wait().value_or(-1), 0);
+  for (const std::string& store : {sent, received}) {
+    assert_int_equal(number_from_database(store, "SELECT count(*) FROM transfers WHERE outcome = 'received'"), 2);
+    assert_int_equal(number_from_database(store, "SELECT sum(new_bytes) FROM transfers"), 501'000);
+  }
+  assert_string_equal(ask_database(received, "SELECT DISTINCT service || direction FROM transfers").c_str(),
+                      "receivereceived");
+  assert_string_equal(ask_database(sent, "SELECT DISTINCT service || direction FROM transfers").c_str(), "sendsent");
+  // Again: it is there already.
+  const std::string again = f.receive({"--once"});
+  expect_code(f.sender, f.send("tree", again, {"--store", sent}), 0);
+  assert_int_equal(
+      number_from_database(sent, "SELECT count(*) FROM transfers WHERE outcome = 'identical' AND new_bytes = 0"), 2);
+  // What is no store is not written to, and nothing is sent.
+  f.scratch.write("text", "these are no rows");
+  expect_code(f.sender, f.send("tree", again, {"--store", f.scratch.file("text")}), 1);
+  assert_string_equal(read_whole_file(f.scratch.file("text")).c_str(), "these are no rows");
+}
+
+// Killed ten times at random on either side, it completes, byte-exact, and sends at most 3 % of
 // the bytes twice. Counted on the wire, against a transfer that nobody kills.
 void killed_ten_times_it_completes_and_sends_little_twice(void** state) {
   Fixture& f = fixture(state);
@@ -349,6 +377,7 @@ int main() {
   const CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_tree_crosses_every_kind_of_link, set_up, tear_down),
       cmocka_unit_test_setup_teardown(two_thousand_small_files_take_seconds, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_history_is_kept_where_it_is_asked_for, set_up, tear_down),
       cmocka_unit_test_setup_teardown(killed_ten_times_it_completes_and_sends_little_twice, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_stall_is_said_and_survived, set_up, tear_down),
       cmocka_unit_test_setup_teardown(another_key_opens_nothing, set_up, tear_down),

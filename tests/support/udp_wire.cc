@@ -32,8 +32,16 @@ int open_socket() {
 
 struct Client {
   sockaddr_in address;
-  int upstream;  // connected to the server
+  int upstream;    // connected to the server
+  unsigned moves;  // before it was opened
 };
+
+int open_upstream(std::uint16_t server) {
+  const int descriptor = open_socket();
+  const sockaddr_in to = loopback(server);
+  if (::connect(descriptor, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) std::abort();
+  return descriptor;
+}
 
 }  // namespace
 
@@ -70,15 +78,17 @@ void UdpWire::run() {
                                         &size)) >= 0;) {
       to_server_ += static_cast<std::uint64_t>(got);
       if (cut_) continue;
-      const Client* known = nullptr;
-      for (const Client& client : clients) {
+      Client* known = nullptr;
+      for (Client& client : clients) {
         if (client.address.sin_port == from.sin_port) known = &client;
       }
+      const unsigned moves = moves_;
       if (!known) {
-        const Client made{from, open_socket()};
-        const sockaddr_in to = loopback(server_);
-        if (::connect(made.upstream, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) std::abort();
-        known = &clients.emplace_back(made);
+        known = &clients.emplace_back(from, open_upstream(server_), moves);
+      } else if (known->moves != moves) {
+        const int other = open_upstream(server_);  // before the old one goes, whose port it must not get
+        ::close(known->upstream);
+        *known = {from, other, moves};
       }
       (void)::send(known->upstream, buffer.data(), static_cast<std::size_t>(got), 0);
     }

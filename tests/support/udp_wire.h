@@ -24,6 +24,8 @@ class UdpWire {
   std::uint64_t bytes_to_clients() const noexcept { return to_clients_; }
   // Nothing passes any more, in neither direction, until it is mended.
   void cut(bool is_cut) noexcept { cut_ = is_cut; }
+  // As a NAT that forgets: what clients send from now on comes to the server from other ports.
+  void move() noexcept { ++moves_; }
 
  private:
   void run();
@@ -32,6 +34,7 @@ class UdpWire {
   int socket_;
   int stop_[2];
   std::atomic<bool> cut_ = false;
+  std::atomic<unsigned> moves_ = 0;
   std::atomic<std::uint64_t> to_server_ = 0;
   std::atomic<std::uint64_t> to_clients_ = 0;
   std::thread thread_;

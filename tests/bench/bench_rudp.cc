@@ -197,7 +197,7 @@ Row start_peer_row(const FileSeries& series) {
   return row;
 }
 
-bool is_ours(const FileSeries& series) { return series.peer->key == "ours" || series.peer->key == "bulk"; }
+bool is_ours(const FileSeries& series) { return series.peer->key == "ours" || series.peer->key.starts_with("bulk"); }
 
 std::string cut_note(const LinkBenchOptions& link) {
   return fmt::format("\u2020 a run was cut after {:.0f} s, and what had come by then counts", link.limit_seconds);

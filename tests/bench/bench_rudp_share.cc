@@ -97,7 +97,7 @@ Row measure_row(const LinkPeers& peers, const LinkPeer& peer, LinkConditions con
     if (!rival.empty()) row.values.push_back(middle(found.shares));
     row.values.insert(row.values.end(), {middle(found.rates), middle(found.queues)});
   }
-  if (peer.key == "ours" || peer.key == "bulk") {
+  if (peer.key == "ours" || peer.key.starts_with("bulk")) {
     row.target = fmt::format("alone queue p95 <= {:.0f}, share beside CUBIC <= {:.0f}", kMaxQueueMs, kMaxShare);
     const bool well = row.values[1].value_or(1e9) <= kMaxQueueMs && row.values[2].value_or(1e9) <= kMaxShare;
     row.verdict = well ? Verdict::kOk : Verdict::kMiss;

@@ -55,6 +55,13 @@ const LinkPeer kBulk{"bulk",
                      "exec {bench}/link_rudp send {send} {host} {port}",
                      "exec {bench}/link_rudp receive {into}/payload {port}",
                      {"{bench}/link_rudp"}};
+// As ngtcp2 it encrypts, which TCP here does not: 12 bytes more in each packet.
+const LinkPeer kBulkKey{"bulk-key",
+                        "rudp, a key",
+                        Sender::kNear,
+                        "exec {bench}/link_rudp send {send} {host} {port} key",
+                        "exec {bench}/link_rudp receive {into}/payload {port} key",
+                        {"{bench}/link_rudp"}};
 const LinkPeer kNgtcp2{"ngtcp2",    "ngtcp2, BBR", Sender::kFar,
                        kGtlsClient, kGtlsServer,   {"/usr/sbin/gtlsserver", "/usr/bin/gtlsclient", "/usr/bin/openssl"}};
 
@@ -70,6 +77,7 @@ const std::vector<LinkPeer>& LinkPeers::of_files() {
   static const std::vector<LinkPeer> peers{
       kOurs,
       kBulk,
+      kBulkKey,
       tcp_peer("bbr", "TCP BBR", "exec {bench}/link_tcp send {send} {host} {port} bbr",
                "exec {bench}/link_tcp receive {into}/payload {port} bbr"),
       tcp_peer("cubic", "TCP CUBIC", "exec {bench}/link_tcp send {send} {host} {port} cubic",

@@ -17,7 +17,7 @@ inline constexpr std::array<std::string_view, 6> kServerKeys = {"floor",   "port
 
 enum class Format : std::uint8_t { kText, kMarkdown, kJson };
 
-inline constexpr std::array<std::string_view, 8> kLinkPeerKeys = {"ours",   "bulk", "bbr", "cubic",
+inline constexpr std::array<std::string_view, 9> kLinkPeerKeys = {"ours", "bulk", "bulk-key", "bbr", "cubic",
                                                                   "ngtcp2", "enet", "udt", "scp"};
 
 // Of the benches whose names begin with rudp.

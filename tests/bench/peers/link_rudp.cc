@@ -20,9 +20,9 @@ constexpr std::string_view kKey = "hex:000102030405060708090a0b0c0d0e0f101112131
 constexpr auto kLifetime = std::chrono::milliseconds(200);
 constexpr auto kIdle = std::chrono::seconds(60);
 
-ConnectionOptions options_of(Redundancy redundancy) {
+ConnectionOptions options_of(Redundancy redundancy, bool with_key = true) {
   ConnectionOptions options;
-  options.key = *key_of(kKey);
+  if (with_key) options.key = *key_of(kKey);
   options.redundancy = redundancy;
   options.idle_timeout = kIdle;
   options.send_buffer = 8 * 1024 * 1024;
@@ -34,7 +34,7 @@ std::span<const std::byte> as_bytes(std::span<const char> chars) { return std::a
 // Either end: the socket, the loop, and the one connection.
 class End : public EndpointHandler, public ConnectionHandler {
  public:
-  explicit End(Redundancy redundancy) : options_(options_of(redundancy)) {}
+  explicit End(const ConnectionOptions& options) : options_(options) {}
 
   int listen(const char* port) {
     open(*Address::parse(std::string("0.0.0.0:") + port), true);
@@ -60,6 +60,7 @@ class End : public EndpointHandler, public ConnectionHandler {
   }
 
  protected:
+  ~End() = default;
   virtual void began() noexcept {}
   Loop loop_;
   ConnectionOptions options_;
@@ -79,7 +80,7 @@ class End : public EndpointHandler, public ConnectionHandler {
 
 class Sender final : public End {
  public:
-  explicit Sender(const char* path) : End(Redundancy::fec), file_(map_file(path)) {}
+  Sender(const char* path, bool with_key) : End(options_of(Redundancy::fec, with_key)), file_(map_file(path)) {}
 
  private:
   void began() noexcept override {
@@ -106,7 +107,7 @@ class Sender final : public End {
 
 class Receiver final : public End {
  public:
-  explicit Receiver(const char* path) : End(Redundancy::fec), file_(path) {}
+  Receiver(const char* path, bool with_key) : End(options_of(Redundancy::fec, with_key)), file_(path) {}
 
  private:
   void on_readable(Connection& connection, StreamId stream) noexcept override {
@@ -128,7 +129,7 @@ class Receiver final : public End {
 
 class Speaker final : public End {
  public:
-  Speaker(int count, Redundancy redundancy) : End(redundancy), left_(count) {}
+  Speaker(int count, Redundancy redundancy) : End(options_of(redundancy)), left_(count) {}
 
  private:
   void on_connected(Connection&) noexcept override {
@@ -158,7 +159,7 @@ class Speaker final : public End {
 
 class Hearer final : public End {
  public:
-  Hearer(const char* path, Redundancy redundancy) : End(redundancy), file_(path) {}
+  Hearer(const char* path, Redundancy redundancy) : End(options_of(redundancy)), file_(path) {}
 
  private:
   void on_message(Connection&, std::span<const std::byte> data) noexcept override {
@@ -175,13 +176,14 @@ int main(int argc, char** argv) {
     const std::string_view name = argc > at ? argv[at] : "";
     return name == "fec" ? Redundancy::fec : name == "twice" ? Redundancy::twice : Redundancy::none;
   };
-  if (argc == 5 && mode == "send") return Sender(argv[2]).connect(argv[3], argv[4]);
-  if (argc == 4 && mode == "receive") return Receiver(argv[2]).listen(argv[3]);
+  const auto with_key = [&](int at) { return argc > at && std::string_view(argv[at]) == "key"; };
+  if (argc >= 5 && mode == "send") return Sender(argv[2], with_key(5)).connect(argv[3], argv[4]);
+  if (argc >= 4 && mode == "receive") return Receiver(argv[2], with_key(4)).listen(argv[3]);
   if (argc >= 5 && mode == "say") return Speaker(std::atoi(argv[2]), redundancy(5)).connect(argv[3], argv[4]);
   if (argc >= 4 && mode == "hear") return Hearer(argv[2], redundancy(4)).listen(argv[3]);
-  std::fprintf(
-      stderr,
-      "usage: link_rudp send FILE HOST PORT; receive FILE PORT; say COUNT HOST PORT [fec|twice|none]; hear FILE "
-      "PORT [fec|twice|none]\n");
+  std::fprintf(stderr,
+               "usage: link_rudp send FILE HOST PORT [key]; receive FILE PORT [key]; say COUNT HOST PORT "
+               "[fec|twice|none]; hear FILE "
+               "PORT [fec|twice|none]\n");
   return 2;
 }

@@ -96,6 +96,11 @@ std::expected<std::shared_ptr<Generation>, std::vector<std::string>> Assembler::
       binding.key = binding_key(endpoint, service, ordinal);
       if (const auto found = bound.find(binding.key); found != bound.end()) {
         binding.listener = found->second->listener;
+        // Both read datagrams of one socket, and what is open would be heard by the wrong one.
+        if ((found->second->transport == Transport::rudp) != (binding.transport == Transport::rudp))
+          errors.push_back(fmt::format(
+              "service \"{}\": {} is served as {} by now: restart the daemon, or choose another port", service.name,
+              endpoint.to_string(), found->second->transport == Transport::rudp ? "rudp://" : "udp://"));
         // The kernel spreads connections over all of its sockets: those that no worker accepts from would hang.
         if (service.plugin->placement == Placement::single_worker && binding.listener->sockets() > 1)
           errors.push_back(

@@ -203,11 +203,12 @@ void Worker::let_go(Ends ends) {
   ends.serve_nobody();
   if (!ends.rudp) return;
   RudpPort* port = ends.rudp.get();
-  rudp_let_go_.push_back(std::move(ends.rudp));
+  // With the listener, until the last worker's: as long as it is open the kernel numbers its sockets as it did.
+  rudp_let_go_.push_back(std::move(ends));
   port->when_quiet([this, port] {
     port->shut_down([this, port] {
       io_.retire_later(
-          [this, port] { std::erase_if(rudp_let_go_, [port](const auto& one) { return one.get() == port; }); });
+          [this, port] { std::erase_if(rudp_let_go_, [port](const Ends& one) { return one.rudp.get() == port; }); });
     });
   });
 }
@@ -234,9 +235,9 @@ void Worker::instance_idle(WorkerGeneration* generation) {
     for (auto& [listener, ends] : ends_)
       for (auto& instance : generation->instances)
         if (instance) ends.forget(*instance);
-    for (auto& port : rudp_let_go_)
+    for (auto& ends : rudp_let_go_)
       for (auto& instance : generation->instances)
-        if (instance) port->forget(*instance);
+        if (instance) ends.forget(*instance);
     std::erase_if(retired_, [generation](const auto& one) { return one.get() == generation; });
     live_.fetch_sub(1, std::memory_order_relaxed);
     check_drained();
@@ -250,7 +251,7 @@ void Worker::check_drained() {
   const auto one_done = [left, done = std::exchange(drained_, nullptr)] {
     if (--*left == 0) done();
   };
-  for (const auto& port : rudp_let_go_) port->shut_down(one_done);
+  for (const Ends& ends : rudp_let_go_) ends.rudp->shut_down(one_done);
   io_.rudp().shut_down(one_done);
 }
 
@@ -261,7 +262,7 @@ void Worker::drain(Duration quiet, std::function<void()> done) {
     for (auto& [listener, ends] : ends_) {
       if (ends.acceptor) ends.acceptor->empty_queue();
       ends.serve_nobody();
-      if (ends.rudp) rudp_let_go_.push_back(std::move(ends.rudp));
+      if (ends.rudp) rudp_let_go_.push_back(std::move(ends));
     }
     ends_.clear();
     for (auto& old : retired_)

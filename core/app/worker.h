@@ -113,7 +113,7 @@ class Worker {
   std::unique_ptr<WorkerGeneration> prepared_;
   std::vector<std::unique_ptr<WorkerGeneration>> retired_;
   std::map<BoundListener*, Ends> ends_;
-  std::vector<std::unique_ptr<RudpPort>> rudp_let_go_;
+  std::vector<Ends> rudp_let_go_;
   std::function<void()> drained_;
   bool draining_ = false;
   std::promise<void> ended_;

@@ -44,7 +44,9 @@ class View final : public SendView {
                   .direction = "sent",
                   .name = entry.path,
                   .bytes = entry.size,
-                  .new_bytes = entry.outcome == Outcome::received ? entry.data - entry.kept.value_or(0) : 0,
+                  .new_bytes = entry.outcome == Outcome::received
+                                   ? entry.data - std::min(entry.data, entry.kept.value_or(0))
+                                   : 0,
                   .outcome = to_string(entry.outcome),
                   .detail = text});
     if (json_) {

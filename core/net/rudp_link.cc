@@ -26,7 +26,7 @@ Failure failure_of(const rudp::CloseReason& why, const rudp::ConnectionOptions& 
   switch (why.kind) {
     case Kind::local: return {NetError::closed, "the connection was closed here"};
     case Kind::peer: return {NetError::closed, with_text("the peer closed the connection")};
-    case Kind::restarted: return {NetError::reset, "the peer has begun anew"};
+    case Kind::forgotten: return {NetError::reset, "the peer no longer knows the connection"};
     case Kind::idle:
       return {NetError::timed_out,
               fmt::format("nothing was heard of the peer for {} s",

@@ -225,7 +225,8 @@ void CongestionModel::end_round(const CongestionEvent& event) noexcept {
     // What is under way by now may be little: what was lost was sent a round trip ago.
     cap_ = std::max(0.85 * static_cast<double>(event.prior_in_flight), product());
   } else if (cap_ > 0 && !congested) {
-    cap_ += cap_ / (mode_ == Mode::up ? 8 : 32);
+    // Beside others no faster than they do (RFC 5681, section 3.1): the queue is theirs as well.
+    cap_ += mode_ == Mode::up ? cap_ / 8 : crowded_ ? datagram_ : cap_ / 32;
     if (cap_ > 2.5 * product()) cap_ = 0;
   }
 

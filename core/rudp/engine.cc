@@ -31,7 +31,7 @@ std::string_view to_string(CloseReason::Kind kind) noexcept {
   switch (kind) {
     case CloseReason::Kind::local: return "closed";
     case CloseReason::Kind::peer: return "closed by the peer";
-    case CloseReason::Kind::restarted: return "the peer has begun anew";
+    case CloseReason::Kind::forgotten: return "the peer no longer knows the connection";
     case CloseReason::Kind::idle: return "nothing was heard for too long";
     case CloseReason::Kind::no_answer: return "no answer";
     case CloseReason::Kind::refused: return "refused";
@@ -229,7 +229,7 @@ void ConnectionEngine::on_refused(HandshakeError why, std::uint8_t code) {
 
 void ConnectionEngine::on_reset(std::span<const std::byte, 16> token) {
   if (state_ != State::open || !reset_token_ || !equal_in_constant_time(token, *reset_token_)) return;
-  end(CloseReason::Kind::restarted, 0, "");
+  end(CloseReason::Kind::forgotten, 0, "");
 }
 
 bool ConnectionEngine::build_initial(Train& train, std::span<std::byte> buffer, Duration now) {

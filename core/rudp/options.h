@@ -66,7 +66,7 @@ struct CloseReason {
   enum class Kind : std::uint8_t {
     local,      // this side closed it
     peer,       // the peer closed it, with `code` and `text`
-    restarted,  // the peer has lost its memory of it, and says so
+    forgotten,  // the peer does not know it any more, and says so
     idle,       // nothing was heard for idle_timeout
     no_answer,  // to the handshake
     refused,    // the peer takes no connections, or not ours

@@ -116,8 +116,8 @@ std::span<const std::byte> Streams::peek(StreamId id) const noexcept {
 // would read on: there it counts as far as what has come.
 void Streams::renew_window(Stream& stream) {
   if (stream.in.size_known()) return;
-  const std::uint64_t unread = data_received_ - data_consumed_;
-  const std::uint64_t free = options_.receive_window - std::min<std::uint64_t>(options_.receive_window, unread);
+  const std::uint64_t limit = data_consumed_ + options_.receive_window;
+  const std::uint64_t free = limit - std::min(limit, data_received_);
   const std::uint64_t reached = stream.in.readable() == 0 ? stream.in.highest() : stream.in.consumed();
   const std::uint64_t ahead =
       std::min({std::uint64_t{options_.stream_window}, kFirstWindow + reached, std::max(kLeastWindow, free / 4)});
@@ -130,8 +130,11 @@ void Streams::renew_window(Stream& stream) {
 }
 
 void Streams::renew_window() noexcept {
-  if (max_data_ - data_consumed_ > options_.receive_window / 2) return;
-  max_data_ = data_consumed_ + options_.receive_window;
+  // When half of what readers that have stopped leave of it is used: of the whole it might never be.
+  const std::uint64_t limit = data_consumed_ + options_.receive_window;
+  const std::uint64_t free = limit - std::min(limit, data_received_);
+  if (limit <= max_data_ || max_data_ - data_received_ > free / 2) return;
+  max_data_ = limit;
   max_data_due_ = true;
 }
 

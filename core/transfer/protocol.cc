@@ -187,8 +187,8 @@ void write(Writer& out, const Progress& from) {
   out.number(from.bytes).number(static_cast<std::uint8_t>(from.activity));
 }
 
-void read(Reader& in, Finish& to) noexcept { to.busy = in.number<std::uint32_t>(); }
-void write(Writer& out, const Finish& from) { out.number(from.busy); }
+void read(Reader& in, Finish& to) noexcept { to.asked = in.number<std::uint32_t>(); }
+void write(Writer& out, const Finish& from) { out.number(from.asked); }
 void read(Reader&, Ping&) noexcept {}
 void write(Writer&, const Ping&) {}
 void read(Reader&, Bye&) noexcept {}

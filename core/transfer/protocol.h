@@ -86,7 +86,8 @@ struct End {
 // Nothing follows unless the receiver asks for it. Said again when that has changed.
 struct Finish {
   static constexpr std::uint8_t kType = 8;
-  std::uint32_t busy = 0;  // results "busy" that the sender has had, each of which it answers with another entry
+  // "Have" and results "busy" that the sender has had: to each of them it may answer with another entry.
+  std::uint32_t asked = 0;
 };
 struct Ping {
   static constexpr std::uint8_t kType = 9;

@@ -259,7 +259,13 @@ void Receiver::want(Offered& file, std::uint64_t offset) {
 void Receiver::await_digests(Offered& file, std::uint64_t length) {
   file.compares = true;
   file.had = length;
+  ask_again();
   append(out_, Have{file.entry.id, length});
+}
+
+void Receiver::ask_again() noexcept {
+  ++asked_;
+  finish_said_ = false;
 }
 
 Receiver::Offered* Receiver::offered(std::uint32_t id) {
@@ -474,7 +480,7 @@ void Receiver::on(const Abandon& abandon) {
 void Receiver::on(const Finish& finish) {
   if (current_ && !current_->drop) return fail("it ends before its files do");
   current_.reset();
-  finish_said_ = finish.busy == busy_;  // else it does not know yet that it is to offer one again
+  finish_said_ = finish.asked == asked_;  // else it does not know yet of what it may answer with another entry
 }
 
 void Receiver::end() {
@@ -503,8 +509,7 @@ void Receiver::give_up_current(Outcome outcome, std::string_view text) {
 void Receiver::settle(std::uint32_t id, Outcome outcome, std::string_view text) {
   const auto found = offered_.find(id);
   if (outcome == Outcome::busy) {
-    ++busy_;
-    finish_said_ = false;
+    ask_again();
   } else if (found != offered_.end()) {
     if (outcome != Outcome::identical && outcome != Outcome::skipped) ++not_received_;
     host_.on_result({.path = found->second.path,

@@ -160,6 +160,8 @@ class Receiver {
   void zeros_step();
   void take_data(std::span<const std::byte> data);
   bool accept(Current& current, const Offered& offered, ReceiverHost::Verdict& verdict, Duration now);
+  // A finish that was said is void: another entry may follow.
+  void ask_again() noexcept;
   // Once every entry has its result.
   void end();
   void finish(Current& current, const Offered& offered, const std::string& path);
@@ -199,9 +201,8 @@ class Receiver {
   Duration heard_at_{};
   bool greeted_ = false;
   bool asking_ = false;
-  // What follows an abandoned or a busy entry is waited for.
-  bool finish_said_ = false;
-  std::uint32_t busy_ = 0;  // results
+  bool finish_said_ = false;  // and is not void: no entry may follow any more
+  std::uint32_t asked_ = 0;   // as in Finish
   bool finished_ = false;
   std::string failure_;
 };

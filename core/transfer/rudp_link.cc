@@ -26,7 +26,7 @@ LinkClosed closed(const CloseReason& why) {
     case Kind::peer:
       if (why.code == 0) return {.why = "the other side has closed the connection", .in_order = true};
       return {.why = fmt::format("the other side has closed the connection: {}", why.text)};
-    case Kind::restarted: return {.why = "the other side has begun anew"};
+    case Kind::forgotten: return {.why = "the other side no longer knows the connection"};
     case Kind::idle: return {.why = "the other side has fallen silent"};
     case Kind::no_answer: return {.why = "nobody answers"};
     case Kind::refused: return {.why = "the other side takes no connections from here", .final = true};

@@ -58,6 +58,11 @@ bool Sender::handle(const Message& message, Duration now) {
                              std::is_same_v<One, Result>) {
           if (one.id >= next_id_) return fail("the receiver answers what was not asked");
           const auto found = open_.find(one.id);
+          if constexpr (std::is_same_v<One, Have>) {
+            ask_again();
+          } else if constexpr (std::is_same_v<One, Result>) {
+            if (one.outcome == Outcome::busy) ask_again();
+          }
           if (found == open_.end()) return true;  // given up meanwhile
           ++state_.signs_of_life;
           SourceEntry& entry = tree_.entries[found->second.index];
@@ -102,8 +107,6 @@ void Sender::on(const Result& result, Duration now) {
   if (result.outcome == Outcome::busy) {
     open_.erase(result.id);
     again_.push_back({now + kBusyWait, index});
-    ++busy_;
-    finish_sent_ = false;
     return;
   }
   if (result.outcome == Outcome::identical) state_.kept += tree_.entries[index].data;
@@ -151,7 +154,7 @@ bool Sender::produce(std::vector<std::byte>& out, Duration now) {
   worked = send_step(out, now) || worked;
   // Before the results are there: the last of them and the end then take one round trip and not two.
   if (!finish_sent_ && next_ == tree_.entries.size() && again_.empty() && ready_.empty() && checks_.empty()) {
-    append(out, Finish{busy_});
+    append(out, Finish{asked_});
     finish_sent_ = true;
   }
   if (out.size() == before && now - last_out_ >= kPingEvery) append(out, Ping{});
@@ -209,6 +212,7 @@ std::optional<Sender::Reading> Sender::open(std::uint32_t id, std::vector<std::b
 
 void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::vector<std::byte>& out, Duration now) {
   append(out, Abandon{.id = id, .why = why});
+  finish_sent_ = false;
   if (unasked_ == id) unasked_.reset();
   const std::size_t index = open_.at(id).index;
   SourceEntry& entry = tree_.entries[index];
@@ -222,7 +226,6 @@ void Sender::abandon(std::uint32_t id, std::string_view why, bool again, std::ve
   events_.on_note(entry, fmt::format("{}: it is sent anew", why));
   open_.erase(id);
   again_.push_back({now, index});
-  finish_sent_ = false;
 }
 
 void Sender::forget_check(std::uint32_t id) {

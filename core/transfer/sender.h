@@ -86,6 +86,11 @@ class Sender {
   // Hashes up to `end`, a bounded piece; false: it cannot be read so far.
   bool hash_step(Reading& reading, std::uint64_t end);
   void forget_check(std::uint32_t id);
+  // The finish that was sent is void.
+  void ask_again() noexcept {
+    ++asked_;
+    finish_sent_ = false;
+  }
   // The receiver has answered for a file, and wants it from `offset`. True: it was begun unasked, and goes on.
   bool answered(std::uint32_t id, std::optional<std::uint64_t> offset);
   void abandon(std::uint32_t id, std::string_view why, bool again, std::vector<std::byte>& out, Duration now);
@@ -119,7 +124,7 @@ class Sender {
   bool guessed_ = false;
   bool greeted_ = false;
   bool finish_sent_ = false;
-  std::uint32_t busy_ = 0;  // results
+  std::uint32_t asked_ = 0;  // as in Finish
   bool finished_ = false;
   bool refused_ = false;
   Duration last_out_{};

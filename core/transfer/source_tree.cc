@@ -164,6 +164,7 @@ bool refresh(SourceEntry& entry) {
   const auto status = file_status(entry.source);
   if (!status || !status->is_regular()) return false;
   describe(entry, *status);
+  entry.kept.reset();  // of another version
   return true;
 }
 

@@ -137,6 +137,7 @@ const std::vector<LinkPeer>& LinkPeers::of_loopback() {
   static const std::vector<LinkPeer> peers{
       kOurs,
       kBulk,
+      kBulkKey,
       kNgtcp2,
       // A packet's worth at a time, as fast as it goes; what the socket has no room for is lost, and not counted.
       {"iperf3",

@@ -168,7 +168,8 @@ void many_who_do_not_read_hold_back_nobody_else(void** state) {
   }
   Client second, its_backend;
   open(bridge, second, its_backend);
-  const std::string question = noise(4'000'000, 4);
+  // More than they leave of the connection's window, so that it has to be renewed.
+  const std::string question = noise(static_cast<std::size_t>(scaled(40'000, 12'000)) * 1000, 4);
   std::thread sender([&] { second.send(question); });
   const std::string heard = its_backend.receive(question.size());
   sender.join();

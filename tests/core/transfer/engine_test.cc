@@ -390,6 +390,43 @@ void the_host_judges_a_whole_file(void** state) {
   assert_int_equal(names_in(f.to.path()), 3);
 }
 
+// Of real time, which files take to be synced.
+std::function<bool()> late() {
+  return [end = std::chrono::steady_clock::now() + std::chrono::seconds(60)] {
+    return std::chrono::steady_clock::now() > end;
+  };
+}
+
+// The sender has said that nothing follows before it hears that something has to.
+void what_is_given_up_after_the_last_word_is_no_end(void** state) {
+  Fixture& f = fixture(state);
+  f.from.write("a", "small");
+  f.from.write("b", noise(100'000));
+  Pair& pair = f.send({"a", "b"});
+  pair.answers_every = std::chrono::milliseconds(50);
+  pair.turn();  // the first flight
+  std::filesystem::remove(f.from.file("b"));
+  pair.run(late());
+  expect_finished(pair);
+  expect_outcome(pair, "a", Outcome::received);
+  expect_outcome(pair, "b", Outcome::failed);
+}
+
+void busy_and_a_change_cross_on_their_way(void** state) {
+  Fixture& f = fixture(state);
+  f.from.write("big", noise(300'000));
+  Pair& first = f.send({"big"});
+  first.run([&] { return first.receiver().new_bytes() > 100'000; });
+  SourceTree tree = *walk(std::vector{f.from.file("big")}, {});
+  Pair second(tree, *f.folder);
+  second.now = first.now;
+  second.answers_every = std::chrono::milliseconds(50);
+  f.from.write("big", noise(299'000));  // before it is opened: it is given up, and offered anew
+  second.run(late());
+  expect_finished(second);
+  assert_true(f.received("big") == noise(299'000));
+}
+
 void a_silent_session_gives_way_to_a_new_one(void** state) {
   Fixture& f = fixture(state);
   f.from.write("big", noise(3'000'000));
@@ -454,6 +491,8 @@ int main() {
       cmocka_unit_test_setup_teardown(names_do_not_lead_out_of_the_folder, set_up, tear_down),
       cmocka_unit_test_setup_teardown(limits_are_said_with_their_numbers, set_up, tear_down),
       cmocka_unit_test_setup_teardown(the_host_judges_a_whole_file, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(what_is_given_up_after_the_last_word_is_no_end, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(busy_and_a_change_cross_on_their_way, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_silent_session_gives_way_to_a_new_one, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_sender_that_breaks_the_protocol_is_refused, set_up, tear_down),
   };

@@ -68,7 +68,10 @@ class Pair {
     worked = pass_to_receiver() || worked;
     receiver_->collect(now);
     receiver_->produce(to_sender_, now);
-    worked = pass_to_sender() || worked;
+    if (now >= answers_at_) {
+      worked = pass_to_sender() || worked;
+      answers_at_ = now + answers_every;
+    }
     return worked;
   }
   // Until the transfer has ended, or `enough` says so.
@@ -94,6 +97,7 @@ class Pair {
   std::vector<std::byte>& to_receiver() { return to_receiver_; }
   std::size_t window = 256 * 1024;
   std::size_t most_at_once = 100'000;
+  Duration answers_every{};  // so that the sender goes on before it has heard
   Heard heard;
   Host host;
   Duration now = std::chrono::seconds(1000);
@@ -146,6 +150,7 @@ class Pair {
   }};
   std::vector<std::byte> to_receiver_, to_sender_;
   std::size_t visible_ = 0;
+  Duration answers_at_{};
   std::unique_ptr<Sender> sender_;
   std::unique_ptr<Receiver> receiver_;
 };

@@ -68,9 +68,9 @@ class Pair {
     worked = pass_to_receiver() || worked;
     receiver_->collect(now);
     receiver_->produce(to_sender_, now);
-    if (now >= answers_at_) {
+    if (now - answered_at_ >= answers_every) {
       worked = pass_to_sender() || worked;
-      answers_at_ = now + answers_every;
+      answered_at_ = now;
     }
     return worked;
   }
@@ -150,7 +150,7 @@ class Pair {
   }};
   std::vector<std::byte> to_receiver_, to_sender_;
   std::size_t visible_ = 0;
-  Duration answers_at_{};
+  Duration answered_at_ = now;
   std::unique_ptr<Sender> sender_;
   std::unique_ptr<Receiver> receiver_;
 };

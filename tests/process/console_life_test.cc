@@ -268,9 +268,10 @@ void enter(Terminal& terminal, std::string_view keys, std::string_view answer) {
 
 void leave(Terminal& terminal) {
   assert_true(terminal.shows("> "));
-  // A Ctrl-D that comes before the editor has the terminal in its hands is a character of no meaning to it.
+  // A Ctrl-D that comes before the editor has the terminal in its hands is a character of the line, and the line no end any
+  // more: Ctrl-U in front takes it away.
   for (int tries = 0; tries < 40; ++tries) {
-    assert_true(terminal.type("\x04"));
+    assert_true(terminal.type("\x15\x04"));
     if (const auto code = terminal.process().wait(Milliseconds(500))) return assert_int_equal(*code, 0);
   }
   fail();

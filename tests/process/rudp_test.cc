@@ -155,7 +155,8 @@ void many_who_do_not_read_hold_back_nobody_else(void** state) {
   Bridge& bridge = bridge_of(state);
   start(bridge);
   const std::string block = noise(64 * 1024, 3);
-  std::vector<Client> clients(10), backends(10);
+  const auto many = static_cast<std::size_t>(scaled(10, 3));
+  std::vector<Client> clients(many), backends(many);
   for (std::size_t index = 0; index < clients.size(); ++index) {
     open(bridge, clients[index], backends[index]);
     Clock::time_point last = Clock::now();

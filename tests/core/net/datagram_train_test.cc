@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -209,6 +210,8 @@ void what_finds_no_room_is_sent_later(void**) {
 }
 
 void nobody_there_is_reported_and_costs_nothing_else(void**) {
+  // QEMU hands no errors of the network to the programs that it runs.
+  if (std::getenv("PORTOLAN_EMULATOR")) skip();
   const UniqueFd from = bound("127.0.0.1:0");
   const int on = 1;
   setsockopt(from.get(), IPPROTO_IP, IP_RECVERR, &on, sizeof on);

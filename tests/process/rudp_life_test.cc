@@ -85,7 +85,8 @@ void who_begins_anew_says_so(void** state) {
     Client client(pair.near.address("relay"));
     assert_string_equal(ask(client, "hello\n").c_str(), "hello\n");
     pair.far.kill();
-    pair.again.start(echo(far, "workers = 2,", key));
+    // Without a program of BPF it may come to a worker that does not answer for the other's connections.
+    pair.again.start(echo(far, std::getenv("PORTOLAN_EMULATOR") ? "" : "workers = 2,", key));
     // Not after the 30 s of silence that a connection bears.
     const Clock::time_point start = Clock::now();
     client.send("anybody?\n");  // unless it has been told already

@@ -435,7 +435,8 @@ void an_idle_member_costs_little(void** state) {
   for (auto& client : clients) client->receive(1);
   const long bytes = (daemon.facts().resident_kib - before) * 1024 / kMembers;
   print_message("%ld bytes for a member\n", bytes);
-  if (test_scale() == 1) assert_true(bytes <= 2048);
+  // 1.7 KiB as a rule; the heap grows in steps, which fall to 1000 members or to none.
+  if (test_scale() == 1) assert_true(bytes <= 2560);
 }
 
 // Members join, talk, rename, move and vanish at random. Afterwards nobody is there who has gone, and no receiver has

@@ -177,7 +177,11 @@ std::expected<std::unique_ptr<BoundListener>, std::string> BoundListener::bind(c
     }
     listener->sockets_.push_back(std::move(socket));
   }
-  if (share && endpoint.transport == Transport::rudp) steer_rudp(listener->sockets_.front().get(), workers);
+  if (share && endpoint.transport == Transport::rudp && !steer_rudp(listener->sockets_.front().get(), workers))
+    log::warning(
+        "{}: the kernel hands packets to workers by their addresses alone ({}): a client whose address changes "
+        "loses its connection",
+        endpoint.to_string(), std::strerror(errno));
   return listener;
 }
 

@@ -10,7 +10,7 @@
 namespace portolan {
 
 // `descriptor`: any of the `places` sockets that share an address, which were bound in the order of the workers. False: the
-// kernel does not take it, and goes by addresses.
-bool steer_rudp(int descriptor, unsigned places) noexcept;
+// kernel does not take it (errno), and goes by addresses.
+[[nodiscard]] bool steer_rudp(int descriptor, unsigned places) noexcept;
 
 }  // namespace portolan

@@ -99,8 +99,9 @@ void Streams::finish(StreamId id) noexcept {
 void Streams::reset(StreamId id, std::uint64_t code) noexcept {
   Stream* stream = find(id);
   if (!stream || stream->out.reset_code() || stream->out.delivered()) return;
-  release(stream->out.held());
+  const std::uint64_t held = stream->out.held();
   stream->out.reset(code);
+  release(held);
   stream->reset_due = true;
   want_control(*stream);
 }
@@ -110,17 +111,19 @@ std::span<const std::byte> Streams::peek(StreamId id) const noexcept {
   return stream ? stream->in.peek() : std::span<const std::byte>();
 }
 
+std::uint64_t Streams::unheld_window() const noexcept {
+  return options_.receive_window - std::min<std::uint64_t>(options_.receive_window, data_received_ - data_consumed_);
+}
+
 // How far the peer may send ahead of the reader: further for who reads on, and less far the more lies unread, so that
 // readers that have stopped leave something to the others, however many they are (the dynamic threshold of switches with a
 // shared memory: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). A reader that has read up to a gap
 // would read on: there it counts as far as what has come.
 void Streams::renew_window(Stream& stream) {
   if (stream.in.size_known()) return;
-  const std::uint64_t limit = data_consumed_ + options_.receive_window;
-  const std::uint64_t free = limit - std::min(limit, data_received_);
   const std::uint64_t reached = stream.in.readable() == 0 ? stream.in.highest() : stream.in.consumed();
-  const std::uint64_t ahead =
-      std::min({std::uint64_t{options_.stream_window}, kFirstWindow + reached, std::max(kLeastWindow, free / 4)});
+  const std::uint64_t ahead = std::min(
+      {std::uint64_t{options_.stream_window}, kFirstWindow + reached, std::max(kLeastWindow, unheld_window() / 4)});
   const std::uint64_t window = std::min(stream.in.consumed() + options_.stream_window, reached + ahead);
   // When half of it is used, so that the news is under way before it is needed.
   if (window < stream.window + ahead / 2) return;
@@ -132,8 +135,7 @@ void Streams::renew_window(Stream& stream) {
 void Streams::renew_window() noexcept {
   // When half of what readers that have stopped leave of it is used: of the whole it might never be.
   const std::uint64_t limit = data_consumed_ + options_.receive_window;
-  const std::uint64_t free = limit - std::min(limit, data_received_);
-  if (limit <= max_data_ || max_data_ - data_received_ > free / 2) return;
+  if (limit <= max_data_ || max_data_ - data_received_ > unheld_window() / 2) return;
   max_data_ = limit;
   max_data_due_ = true;
 }

@@ -117,6 +117,7 @@ class Streams {
   // So much less is held: the shared room may have become enough for all.
   void release(std::uint64_t bytes);
   std::uint64_t first_window() const noexcept;
+  std::uint64_t unheld_window() const noexcept;  // of the connection's: what no reader has before it
   void renew_window(Stream& stream);
   void renew_window() noexcept;
   bool put_piece(Writer& out, SentPacket& packet, Stream& stream, SendHalf::Piece piece, bool again);

@@ -4,6 +4,8 @@
 #include "support/server_socket.h"
 #include "support/udp_wire.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -134,6 +136,21 @@ void who_is_banned_gets_no_stream(void** state) {
   assert_string_equal(ask(client, "hello\n").c_str(), "hello\n");
 }
 
+void an_address_does_not_change_what_it_speaks(void** state) {
+  Pair& pair = pair_of(state);
+  std::string before = "udp://127.0.0.1:0";
+  ::close(bind_socket(before));  // a port that the file names, as port 0 is never the same socket
+  pair.far.start(echo(before, "", ""));
+  pair.far.configure(echo("r" + before, "", ""));
+  const CommandResult reload = pair.far.command({"reload"});
+  assert_int_not_equal(reload.code, 0);
+  if (reload.errors.find("is served as udp:// by now: restart the daemon, or choose another port") == std::string::npos)
+    fail_msg("%s", reload.errors.c_str());
+  Client client(before);
+  assert_true(client.send("still udp\n"));
+  assert_string_equal(client.receive_datagram().c_str(), "still udp\n");
+}
+
 void a_proxy_header_crosses(void** state) {
   Pair& pair = pair_of(state);
   pair.far.start(relay_configuration(
@@ -153,11 +170,9 @@ void a_proxy_header_crosses(void** state) {
 int main() {
 #define PAIR_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const CMUnitTest tests[] = {
-      PAIR_TEST(a_client_that_moves_keeps_its_worker),
-      PAIR_TEST(who_begins_anew_says_so),
-      PAIR_TEST(a_backend_that_goes_is_down_and_comes_back),
-      PAIR_TEST(who_is_banned_gets_no_stream),
-      PAIR_TEST(a_proxy_header_crosses),
+      PAIR_TEST(a_client_that_moves_keeps_its_worker),       PAIR_TEST(who_begins_anew_says_so),
+      PAIR_TEST(a_backend_that_goes_is_down_and_comes_back), PAIR_TEST(who_is_banned_gets_no_stream),
+      PAIR_TEST(an_address_does_not_change_what_it_speaks),  PAIR_TEST(a_proxy_header_crosses),
   };
 #undef PAIR_TEST
   return cmocka_run_group_tests_name("process.rudp_life", tests, nullptr, nullptr);
